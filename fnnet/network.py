@@ -1,0 +1,347 @@
+"""The network: parameters, forward pass, loss and its exact gradient.
+
+The numbers at the ends of lines are those of the README's equations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fnnet.trees import FloatArray, Tree, empty_like, freeze, is_array, tree_leaves
+
+Labels: TypeAlias = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
+Classes: TypeAlias = npt.NDArray[np.intp]
+
+ROW_SUM_TOLERANCE = 1e-3  # how far from 1 a row of probabilities in half precision may add up
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer(Tree):
+    """One affine layer.
+
+    Attributes
+    ----------
+    w : (inputs, outputs) float array, the weights
+    b : (outputs,) float array, the biases
+    """
+
+    w: FloatArray
+    b: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Params(Tree):
+    """The parameters of a network: hidden layers first, the layer of the logits last.
+
+    Gradients, mean squares and averages of parameters have this type, too.
+    """
+
+    layers: tuple[Layer, ...]
+
+
+def init_params(
+    rng: np.random.Generator | int,
+    sizes: Sequence[int],
+    dtype: npt.DTypeLike = np.float32,
+) -> Params:
+    """Random parameters: weights normal with variance 2 / inputs, biases zero.
+
+    The initialisation of He, Zhang, Ren and Sun (2015), which keeps the scale of the activations
+    through layers of rectified linear units.
+
+    Parameters
+    ----------
+    rng : generator, which advances, or a seed
+    sizes : widths of inputs, hidden layers and logits, for example (784, 128, 10)
+    dtype : float32 or float64
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two sizes or one is below 1, or `dtype` is another.
+
+    Examples
+    --------
+    >>> params = init_params(0, (784, 128, 10))
+    >>> [layer.w.shape for layer in params.layers]
+    [(784, 128), (128, 10)]
+    """
+    if len(sizes) < 2 or any(size != int(size) or size < 1 for size in sizes):
+        raise ValueError(f"sizes must be two or more whole numbers >= 1, got {tuple(sizes)}")
+    kind = np.dtype(dtype)
+    if kind not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {kind}")
+    rng = np.random.default_rng(rng)
+    shape = Params(
+        tuple(
+            Layer(_shaped(kind, int(inputs), int(outputs)), _shaped(kind, int(outputs)))
+            for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+    )
+    vector, params = empty_like(shape)
+    for layer in params.layers:
+        layer.w[...] = rng.standard_normal(layer.w.shape) * np.sqrt(2 / layer.w.shape[0])
+        layer.b[...] = 0
+    return freeze(params, vector)
+
+
+def relu(z: FloatArray) -> FloatArray:
+    """max(z, 0), element by element; its derivative at 0 is taken as 0."""
+    return np.maximum(z, 0)
+
+
+def forward(params: Params, x: FloatArray) -> FloatArray:
+    """Logits of the network, equations (1) and (2).
+
+    Parameters
+    ----------
+    params : the network
+    x : (..., N, d) or (d,) float array of inputs; cast to the parameters' dtype
+
+    Returns
+    -------
+    logits : (..., N, K) or (K,) array of the parameters' dtype
+
+    Raises
+    ------
+    TypeError
+        If x is not an array of floats.
+    ValueError
+        If the last axis of x, or the layers among each other, do not fit.
+    """
+    x = _inputs(params, x)
+    if x.ndim == 1:
+        return _activations(params, x[None])[-1][0]
+    return _activations(params, x)[-1]
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Class probabilities, equation (3): exp(z) / sum(exp(z)) over the last axis.
+
+    Each row's maximum is subtracted first, which changes nothing but keeps exp from overflowing.
+
+    Parameters
+    ----------
+    logits : (..., K) float array
+    """
+    e = np.exp(_shift(_floats("logits", logits)))
+    return e / np.sum(e, axis=-1, keepdims=True)  # (3)
+
+
+def log_softmax(logits: FloatArray) -> FloatArray:
+    """Logarithm of `softmax`, finite wherever the logits are.
+
+    Parameters
+    ----------
+    logits : (..., K) float array
+    """
+    z = _shift(_floats("logits", logits))
+    return z - np.log(np.sum(np.exp(z), axis=-1, keepdims=True))
+
+
+def cross_entropy(logits: FloatArray, y: Labels) -> float:
+    """Mean cross-entropy of softmax(logits) against the labels, equation (4), in nats.
+
+    Parameters
+    ----------
+    logits : (N, K) float array
+    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `loss`.
+    """
+    logits = _floats("logits", logits)
+    if logits.ndim != 2 or 0 in logits.shape:
+        raise ValueError(f"logits must have shape (N, K) with N, K >= 1, got {logits.shape}")
+    return _cross_entropy(log_softmax(logits), one_hot(y, logits))
+
+
+def loss(params: Params, x: FloatArray, y: Labels) -> float:
+    """Mean cross-entropy of the network on a batch, equations (1) to (4), in nats.
+
+    Parameters
+    ----------
+    params : the network
+    x : (N, d) float array
+    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions
+
+    Raises
+    ------
+    TypeError
+        If x is not an array of floats, or y not an array of ints or floats.
+    ValueError
+        If shapes disagree, the batch is empty, a class lies outside [0, K) or a row of y is not a
+        distribution.
+    """
+    return cross_entropy(forward(params, _batch(x)), y)
+
+
+def grads(params: Params, x: FloatArray, y: Labels) -> Params:
+    """The exact gradient of `loss` with respect to the parameters, equations (5) to (10).
+
+    Parameters, errors: as `loss`. The result has the parameters' shapes and dtype.
+    """
+    return loss_and_grads(params, x, y)[1]
+
+
+def loss_and_grads(params: Params, x: FloatArray, y: Labels) -> tuple[float, Params]:
+    """`loss` and `grads` from one forward pass.
+
+    Parameters, errors: as `loss`.
+    """
+    *h, z = _activations(params, _inputs(params, _batch(x)))
+    y = one_hot(y, z)
+    n = z.shape[-2]
+    log_p = log_softmax(z)
+    dz = (np.exp(log_p) - y) / n  # (5)
+    vector, gradient = empty_like(params)
+    for i in reversed(range(len(params.layers))):
+        d = gradient.layers[i]
+        np.matmul(h[i].mT, dz, out=d.w)  # (6) (9)
+        np.sum(dz, axis=-2, out=d.b)  # (7) (10)
+        if i:
+            dz = (dz @ params.layers[i].w.mT) * (h[i] > 0)  # (8)
+    return _cross_entropy(log_p, y), freeze(gradient, vector)
+
+
+def predict(params: Params, x: FloatArray) -> Classes:
+    """The most probable class of each input.
+
+    Parameters
+    ----------
+    params : the network
+    x : (..., N, d) or (d,) float array
+
+    Returns
+    -------
+    classes : (..., N) int array, or a 0-d one for a single input
+    """
+    return np.asarray(np.argmax(forward(params, x), axis=-1))
+
+
+def predict_proba(params: Params, x: FloatArray) -> FloatArray:
+    """The probability of each class, softmax(forward(params, x)).
+
+    Parameters
+    ----------
+    params : the network
+    x : (..., N, d) or (d,) float array
+
+    Returns
+    -------
+    probabilities : (..., N, K) or (K,) array whose last axis adds up to 1
+    """
+    return softmax(forward(params, x))
+
+
+def one_hot(y: Labels, logits: FloatArray) -> FloatArray:
+    """Labels as rows of probabilities, of the shape and dtype of the logits.
+
+    Parameters
+    ----------
+    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions
+    logits : (N, K) float array
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `loss`.
+    """
+    y = y if is_array(y) else np.asarray(y)
+    n, k = logits.shape
+    if y.dtype.kind in "ui":
+        if y.shape != (n,):
+            raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {y.shape}")
+        if y.min() < 0 or y.max() >= k:
+            raise ValueError(
+                f"y must hold classes in [0, {k}), got values from {y.min()} to {y.max()}"
+            )
+        return (y[:, None] == np.arange(k, like=y)).astype(logits.dtype)
+    if y.dtype.kind != "f":
+        raise TypeError(f"y must be an array of ints or floats, got dtype {y.dtype}")
+    if y.shape != (n, k):
+        raise ValueError(f"y as distributions must have shape ({n}, {k}), got {y.shape}")
+    excess = np.abs(np.sum(y, axis=-1) - 1)
+    if not (np.all(y >= 0) and np.all(excess <= ROW_SUM_TOLERANCE)):
+        raise ValueError("each row of y must be a distribution: no negatives, a sum of 1")
+    return y.astype(logits.dtype, copy=False)
+
+
+def _activations(params: Params, x: FloatArray) -> list[FloatArray]:
+    """Inputs of each layer, then the logits."""
+    h = [x]
+    for layer in params.layers[:-1]:
+        h.append(relu(h[-1] @ layer.w + layer.b))  # (1)
+    w, b = params.layers[-1].w, params.layers[-1].b
+    h.append(h[-1] @ w + b)  # (2)
+    return h
+
+
+def _cross_entropy(log_p: FloatArray, y: FloatArray) -> float:
+    return float(-np.sum(y * log_p) / len(y))  # (4)
+
+
+def _shift(z: FloatArray) -> FloatArray:
+    return z - np.max(z, axis=-1, keepdims=True)
+
+
+def _shaped(dtype: np.dtype[Any], *shape: int) -> FloatArray:
+    """A stand-in for an array of this shape that takes no memory."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _floats(name: str, value: FloatArray) -> FloatArray:
+    array = value if is_array(value) else np.asarray(value)
+    if array.dtype.kind != "f":
+        raise TypeError(f"{name} must be an array of floats, got dtype {array.dtype}")
+    return array
+
+
+def _batch(x: FloatArray) -> FloatArray:
+    x = _floats("x", x)
+    if x.ndim != 2 or len(x) == 0:
+        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got {x.shape}")
+    return x
+
+
+def _inputs(params: Params, x: FloatArray) -> FloatArray:
+    """x as floats of the parameters' dtype, once its width fits."""
+    x = _floats("x", x)
+    w = params.layers[0].w
+    if x.ndim == 0 or x.shape[-1] != w.shape[-2]:
+        raise ValueError(
+            f"x must have {w.shape[-2]} features on its last axis, as the first layer, "
+            f"got shape {x.shape}"
+        )
+    return x.astype(w.dtype, copy=False)
+
+
+def check_params(params: Params) -> None:
+    """Raise where layers do not chain, biases do not fit, or a value is not finite.
+
+    Raises
+    ------
+    ValueError
+        Naming the layer, what it has and what was expected.
+    """
+    if not params.layers:
+        raise ValueError("params must have at least one layer, got none")
+    for i, layer in enumerate(params.layers):
+        w, b = layer.w, layer.b
+        if w.ndim < 2 or b.shape != (*w.shape[:-2], w.shape[-1]):
+            raise ValueError(f"layer {i}: b must fit w of shape {w.shape}, got b of {b.shape}")
+        if i and w.shape[-2] != params.layers[i - 1].w.shape[-1]:
+            raise ValueError(
+                f"layer {i}: w must have {params.layers[i - 1].w.shape[-1]} inputs, "
+                f"the width of layer {i - 1}, got shape {w.shape}"
+            )
+    for i, leaf in enumerate(tree_leaves(params)):
+        if not np.all(np.isfinite(leaf)):
+            raise ValueError(f"params must be finite, leaf {i} of shape {leaf.shape} is not")

