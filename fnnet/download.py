@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from fnnet.files import move_into_place, part_name
 
@@ -42,13 +42,13 @@ class RemoteFile:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
 class _Refusal(Exception):
     """What a mirror answered instead of the file, and how to go on."""
 
-    answer: str
-    retry: bool = False  # the same mirror may do better
-    restart: bool = False  # the bytes so far are no good
+    def __init__(self, answer: str, *, retry: bool = False, restart: bool = False) -> None:
+        super().__init__(answer)
+        self.retry = retry  # the same mirror may do better
+        self.restart = restart  # the bytes so far are no good
 
 
 def describe_damage(path: Path, file: RemoteFile) -> str | None:
@@ -102,21 +102,236 @@ def fetch(
     OSError
         If the folder cannot be written.
     """
+    _check_mirrors(mirrors)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name
     part = _claim_part(target)
-    answers: list[str] = []
+    answers = []
     try:
-        with open(part, "ab"), _bar(file, progress) as show:
-            pass
-        for mirror in mirrors:
-            try:
-                _fetch_from(mirror, file, part, show, timeout)
-            except _Refusal as refusal:
-                answers.append(f"  {mirror}: {refusal.answer}")
-            else:
-                move_into_place(part, target)
-                return mirror
+        with _bar(file, progress) as show:
+            for mirror in mirrors:
+                try:
+                    _fetch_from(f"{mirror.rstrip('/')}/{file.name}", file, part, show, timeout)
+                except _Refusal as refusal:
+                    answers.append(f"\n  {mirror}: {refusal}")
+                else:
+                    move_into_place(part, target)
+                    return mirror
     finally:
         _release_part(part, target)
-    raise DownloadError("\n".join(answers))
+    raise DownloadError(f"no mirror delivered {file.name}:{''.join(answers)}")
+
+
+def _check_mirrors(mirrors: Sequence[str]) -> None:
+    if isinstance(mirrors, str):
+        raise TypeError(f"mirrors: the single string {mirrors!r}, expected a sequence of URLs")
+    if not mirrors:
+        raise ValueError("mirrors: none, expected at least one URL")
+    for mirror in mirrors:
+        if not mirror.startswith(("https://", "http://")):
+            raise ValueError(f"mirrors: {mirror!r}, expected a URL with https:// or http://")
+
+
+def _claim_part(target: Path) -> Path:
+    """Return a part of our own beside `target`, with what an interrupted download left, if any.
+
+    Renaming is the claim: of several processes that want the same leftover, one succeeds.
+    """
+    part = part_name(target)
+    for leftover in _leftovers(target):
+        with suppress(OSError):
+            os.rename(leftover, part)
+            return part
+    part.touch(exist_ok=False)
+    return part
+
+
+def _leftovers(target: Path) -> Iterator[Path]:
+    yield _leftover_name(target)
+    # A process that was killed could not release its part; one that writes touches it often.
+    for part in target.parent.glob(f".{target.name[:48]}.*.part"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > _ABANDONED:
+                yield part
+
+
+def _leftover_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _release_part(part: Path, target: Path) -> None:
+    """Keep the bytes of an unfinished `part` for a later call; remove an empty one."""
+    with suppress(OSError):  # gone, after a success
+        if part.stat().st_size:
+            os.replace(part, _leftover_name(target))
+        else:
+            part.unlink()
+
+
+def _fetch_from(
+    url: str, file: RemoteFile, part: Path, show: Callable[[int], None], timeout: float
+) -> None:
+    """Complete and verify `part` from one mirror, or raise the last `_Refusal`."""
+    attempt = 1
+    while True:
+        try:
+            inherited = _append(url, file, part, show, timeout)
+            if damage := describe_damage(part, file):
+                # The fault may lie in the bytes that were there before, not with this mirror.
+                raise _Refusal(damage, retry=inherited, restart=True)
+            return
+        except _Refusal as refusal:
+            if refusal.restart:
+                os.truncate(part, 0)
+            if not refusal.retry or attempt == _ATTEMPTS:
+                raise
+        time.sleep(_PAUSE * 2 ** (attempt - 1))
+        attempt += 1
+
+
+def _append(
+    url: str, file: RemoteFile, part: Path, show: Callable[[int], None], timeout: float
+) -> bool:
+    """Download what `part` lacks; return whether any of it was there before."""
+    with open(part, "r+b") as out:
+        start = out.seek(0, os.SEEK_END)
+        if start >= file.size:  # whole, if the digest agrees
+            return True
+        first = start
+        for offset, chunk in _stream(url, file.size, start, timeout):
+            if offset == 0:  # the server began anew, whatever we asked for
+                first = out.truncate(0)
+            out.seek(offset)
+            out.write(chunk)
+            show(offset + len(chunk))
+        out.flush()
+        os.fsync(out.fileno())
+    return first > 0
+
+
+def _stream(url: str, size: int, start: int, timeout: float) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, bytes) of the file at `url` from `start` on, or from 0 if it must be."""
+    import http.client
+    import urllib.error
+
+    # The consumer's own exceptions, a full disk say, are not raised in here.
+    first = offset = start
+    try:
+        with _open(url, start, timeout) as response:
+            first = offset = _first_offset(response, start, size)
+            began = time.monotonic()
+            while chunk := response.read1(_CHUNK):
+                if offset + len(chunk) > size:
+                    raise _Refusal(f"more than the {size} bytes expected", restart=True)
+                yield offset, chunk
+                offset += len(chunk)
+                seconds = time.monotonic() - began
+                if seconds > timeout and offset - first < _MIN_RATE * seconds:
+                    raise TimeoutError(f"fewer than {_MIN_RATE} bytes a second")
+    except urllib.error.HTTPError as error:
+        error.close()
+        retry = error.code in (408, 416, 429) or error.code >= 500
+        answer = f"HTTP {error.code} {_one_line(error.reason)}"
+        raise _Refusal(answer, retry=retry, restart=error.code == 416) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        passing = isinstance(cause, (ConnectionResetError, http.client.HTTPException))
+        answer = _one_line(str(cause)) or type(cause).__name__
+        raise _Refusal(answer, retry=passing or offset > first) from error
+    if offset < size:
+        raise _Refusal(f"cut off after {offset} of {size} bytes", retry=True)
+
+
+def _open(url: str, start: int, timeout: float) -> http.client.HTTPResponse:
+    import urllib.request
+
+    headers = {"User-Agent": "fnnet", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    request = urllib.request.Request(url, headers=headers)
+    response: http.client.HTTPResponse = _opener().open(request, timeout=timeout)
+    return response
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    import urllib.error
+    import urllib.request
+
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        def redirect_request(
+            self,
+            req: urllib.request.Request,
+            fp: IO[bytes],
+            code: int,
+            msg: str,
+            headers: http.client.HTTPMessage,
+            newurl: str,
+        ) -> urllib.request.Request | None:
+            allowed = ("https:",) if req.type == "https" else ("https:", "http:")
+            if not newurl.startswith(allowed):
+                raise urllib.error.URLError(f"redirects to {newurl}, which is not followed")
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    return urllib.request.build_opener(Redirects)
+
+
+def _first_offset(response: http.client.HTTPResponse, start: int, size: int) -> int:
+    """Return where in the file the response begins, after a look at the length it declares."""
+    if response.status == 206:
+        answer = response.headers.get("Content-Range", "")
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer)
+        if match is None or int(match[1]) != start or match[2] not in ("*", str(size)):
+            raise _Refusal(f"answered with the range {answer!r}", retry=True, restart=True)
+        return start
+    length = response.headers.get("Content-Length")
+    kind = response.headers.get_content_type()
+    if length is None and kind == "text/html":
+        raise _Refusal("an HTML page")
+    if length is not None and length != str(size):
+        raise _Refusal(f"{length} bytes of {kind}, expected {size}")
+    return 0
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    import hashlib
+
+    # Not for security where MD5 is all that a source publishes; some systems forbid it otherwise.
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _bar(file: RemoteFile, wanted: bool) -> Iterator[Callable[[int], None]]:
+    """Yield a function that draws how many bytes are there, on a terminal, ten times a second."""
+    stream = sys.stderr
+    if not wanted or stream is None or not stream.isatty():
+        yield lambda done: None
+        return
+    drawn = 0.0
+
+    def show(done: int) -> None:
+        nonlocal drawn
+        if done < file.size and time.monotonic() - drawn < 0.1:
+            return
+        drawn = time.monotonic()
+        stream.write("\r" + _bar_line(file, done, shutil.get_terminal_size().columns))
+        stream.flush()
+
+    try:
+        yield show
+    finally:
+        if drawn:
+            stream.write("\n")
+
+
+def _bar_line(file: RemoteFile, done: int, columns: int) -> str:
+    filled = "#" * (20 * done // file.size)
+    numbers = f"{done / 1e6:.1f} of {file.size / 1e6:.1f} MB"
+    return f"{file.name} [{filled:<20}] {numbers}"[: columns - 1]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fnnet.files import StrPath, atomic_write
 
-_TYPES = {
+_TYPES: dict[int, np.dtype[np.generic]] = {
     0x08: np.dtype(np.uint8),
     0x09: np.dtype(np.int8),
     0x0B: np.dtype(np.int16),
