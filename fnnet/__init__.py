@@ -1,4 +1,89 @@
-"""fnnet: feed-forward neural networks as pure functions over NumPy arrays."""
+"""fnnet: feed-forward neural networks as pure functions over NumPy arrays.
 
-from fnnet.network import Layer as Layer
-from fnnet.network import Params as Params
+The names below stand in the order in which the README introduces them.
+"""
+
+from fnnet.batches import Dataset, Split, as_inputs, batches, hold_out
+from fnnet.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from fnnet.datasets import (
+    DownloadError,
+    load_dataset,
+    load_digits,
+    load_fashion_mnist,
+    load_kmnist,
+    load_mnist,
+)
+from fnnet.idx import IDXError, read_idx, write_idx
+from fnnet.network import (
+    Layer,
+    Params,
+    cross_entropy,
+    forward,
+    grads,
+    init_params,
+    log_softmax,
+    loss,
+    loss_and_grads,
+    predict,
+    predict_proba,
+    softmax,
+)
+from fnnet.rmsprop import RMSPropState, rmsprop_init, rmsprop_update
+from fnnet.training import (
+    DivergenceError,
+    Epoch,
+    Evaluation,
+    Metrics,
+    evaluate,
+    train,
+    train_step,
+)
+from fnnet.trees import tree_allclose, tree_equal, tree_leaves, tree_map, tree_ravel
+
+__all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
+    "Layer",
+    "Params",
+    "init_params",
+    "forward",
+    "softmax",
+    "log_softmax",
+    "cross_entropy",
+    "loss",
+    "grads",
+    "loss_and_grads",
+    "predict",
+    "predict_proba",
+    "RMSPropState",
+    "rmsprop_init",
+    "rmsprop_update",
+    "Split",
+    "Dataset",
+    "batches",
+    "as_inputs",
+    "hold_out",
+    "train_step",
+    "train",
+    "evaluate",
+    "Epoch",
+    "Metrics",
+    "Evaluation",
+    "DivergenceError",
+    "Checkpoint",
+    "save_checkpoint",
+    "load_checkpoint",
+    "CheckpointError",
+    "load_digits",
+    "load_mnist",
+    "load_fashion_mnist",
+    "load_kmnist",
+    "load_dataset",
+    "DownloadError",
+    "read_idx",
+    "write_idx",
+    "IDXError",
+    "tree_map",
+    "tree_leaves",
+    "tree_ravel",
+    "tree_equal",
+    "tree_allclose",
+]

@@ -1,0 +1,238 @@
+"""A training state to and from one `.npz` file, without pickle.
+
+The archive holds a JSON header and one array for each leaf. Members are stored, not compressed, so
+that a file never unpacks to more than its own size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from fnnet.files import atomic_write
+from fnnet.network import Layer, Params, check_params
+from fnnet.rmsprop import RMSPropState
+from fnnet.training import Metrics
+from fnnet.trees import FloatArray, tree_leaves, tree_map
+
+FORMAT, VERSION = "fnnet checkpoint", 1
+HEADER = "header.json"
+
+
+class CheckpointError(ValueError):
+    """The file is not a whole checkpoint of this version; the message says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """All that a run needs to go on as if it had never stopped.
+
+    Attributes
+    ----------
+    state : parameters and optimizer
+    rng : generator of the batches, as it stood after the epoch
+    epoch : number of epochs done
+    history : metrics of these epochs
+    """
+
+    state: RMSPropState
+    rng: np.random.Generator
+    epoch: int = 0
+    history: tuple[Metrics, ...] = ()
+
+
+def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; after a crash at any moment the file is the old one or the new one.
+
+    Parameters
+    ----------
+    path : where to write; any suffix
+    checkpoint : what to write; the generator's state is read, not advanced
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; what was there before is still there.
+    """
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "optimizer": type(checkpoint.state).__name__,
+        "numbers": _numbers(checkpoint.state),
+        "sizes": _sizes(checkpoint.state.params),
+        "dtype": str(checkpoint.state.params.layers[0].w.dtype),
+        "rng": checkpoint.rng.bit_generator.state,
+        "epoch": checkpoint.epoch,
+        "history": [asdict(metrics) for metrics in checkpoint.history],
+    }
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(HEADER, json.dumps(header, default=_plain))
+        for name, tree in _trees(checkpoint.state).items():
+            for i, leaf in enumerate(tree_leaves(tree)):
+                with archive.open(f"{name}.{i}.npy", "w") as member:
+                    np.lib.format.write_array(member, leaf, allow_pickle=False)
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint that `save_checkpoint` wrote.
+
+    Nothing is unpickled, no member's name is used as a path, and memory stays within a few times
+    the size of the file, whatever its headers claim.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If the file cannot be read.
+    CheckpointError
+        If it is not a whole checkpoint of this version.
+    """
+    name = os.fspath(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = _members(archive, os.path.getsize(path))
+        return _checkpoint(members)
+    except OSError:
+        raise
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error}") from None
+    except Exception as error:
+        # zipfile, json and the parsing of hostile headers fail in a dozen ways, all alike to a user
+        raise CheckpointError(
+            f"{name} is not a whole fnnet checkpoint (cut short, damaged or not one): {error}"
+        ) from error
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, bytes]:
+    infos = archive.infolist()
+    if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+        raise CheckpointError("members must be stored without compression, got compressed ones")
+    if sum(info.file_size for info in infos) > size:
+        raise CheckpointError("members claim more bytes than the file has")
+    return {info.filename: archive.read(info) for info in infos}
+
+
+def _checkpoint(members: dict[str, bytes]) -> Checkpoint:
+    if HEADER not in members:
+        raise CheckpointError(f"expected a member {HEADER}, got {sorted(members)[:5]}")
+    header = json.loads(members[HEADER])
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(f"expected the format {FORMAT!r} in its header")
+    if header.get("version") != VERSION:
+        raise CheckpointError(
+            f"expected version {VERSION}, got {header.get('version')}: "
+            "read it with the fnnet that wrote it"
+        )
+    state = _state(header, members)
+    history = tuple(Metrics(**_checked(Metrics, row)) for row in header["history"])
+    epoch = header["epoch"]
+    if type(epoch) is not int or epoch < 0:
+        raise CheckpointError(f"epoch must be a whole number >= 0, got {epoch!r}")
+    return Checkpoint(state, _generator(header["rng"]), epoch, history)
+
+
+def _state(header: dict[str, Any], members: dict[str, bytes]) -> RMSPropState:
+    if header["optimizer"] != RMSPropState.__name__:
+        raise CheckpointError(f"unknown optimizer {header['optimizer']!r}")
+    sizes, dtype = header["sizes"], np.dtype(header["dtype"])
+    if dtype not in (np.float32, np.float64):
+        raise CheckpointError(f"dtype must be float32 or float64, got {dtype}")
+    trees = {name: _tree(name, sizes, dtype, members) for name in ("params", "mean_squares")}
+    check_params(trees["params"])
+    numbers = _checked(RMSPropState, header["numbers"])
+    return RMSPropState(**trees, **numbers)
+
+
+def _tree(name: str, sizes: list[int], dtype: np.dtype[Any], members: dict[str, bytes]) -> Params:
+    shapes = [
+        shape
+        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
+        for shape in ((inputs, outputs), (outputs,))
+    ]
+    leaves = [
+        _array(f"{name}.{i}.npy", shape, dtype, members) for i, shape in enumerate(shapes)
+    ]
+    layers = tuple(Layer(w, b) for w, b in zip(leaves[::2], leaves[1::2], strict=True))
+    return tree_map(lambda leaf: leaf, Params(layers))
+
+
+def _array(
+    name: str, shape: tuple[int, ...], dtype: np.dtype[Any], members: dict[str, bytes]
+) -> FloatArray:
+    if name not in members:
+        raise CheckpointError(f"expected a member {name}, which is missing")
+    file = BytesIO(members[name])
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise CheckpointError(f"{name}: expected version 1.0 of the npy format")
+    got_shape, fortran, got_dtype = np.lib.format.read_array_header_1_0(file)
+    if (got_shape, got_dtype) != (shape, dtype):
+        raise CheckpointError(f"{name}: expected {dtype} {shape}, got {got_dtype} {got_shape}")
+    array = np.frombuffer(members[name], dtype, offset=file.tell())
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _checked(kind: type, row: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a JSON object, once names and types are those of a dataclass's fields."""
+    expected = {
+        field.name: field.type for field in fields(kind) if field.type in ("int", "float")
+    }
+    if set(row) != set(expected):
+        raise CheckpointError(f"expected the numbers {sorted(expected)}, got {sorted(row)}")
+    for name, annotation in expected.items():
+        kinds = (int,) if annotation == "int" else (int, float)
+        if type(row[name]) not in kinds:
+            raise CheckpointError(f"{name} must be of type {annotation}, got {row[name]!r}")
+    return {
+        name: int(row[name]) if annotation == "int" else float(row[name])
+        for name, annotation in expected.items()
+    }
+
+
+def _generator(state: dict[str, Any]) -> np.random.Generator:
+    kind = {
+        bit_generator.__name__: bit_generator
+        for bit_generator in (
+            np.random.PCG64,
+            np.random.PCG64DXSM,
+            np.random.MT19937,
+            np.random.Philox,
+            np.random.SFC64,
+        )
+    }.get(state["bit_generator"])
+    if kind is None:
+        raise CheckpointError(f"unknown bit generator {state['bit_generator']!r}")
+    bit_generator = kind()
+    bit_generator.state = state
+    return np.random.Generator(bit_generator)
+
+
+def _sizes(params: Params) -> list[int]:
+    return [params.layers[0].w.shape[-2], *(layer.w.shape[-1] for layer in params.layers)]
+
+
+def _numbers(state: RMSPropState) -> dict[str, float]:
+    return {
+        field.name: getattr(state, field.name)
+        for field in fields(state)
+        if not is_dataclass(getattr(state, field.name))
+    }
+
+
+def _trees(state: RMSPropState) -> dict[str, Params]:
+    return {
+        field.name: getattr(state, field.name)
+        for field in fields(state)
+        if is_dataclass(getattr(state, field.name))
+    }
+
+
+def _plain(value: object) -> object:
+    """NumPy's numbers and arrays in a generator's state, as JSON."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"cannot write {type(value).__name__} into a checkpoint")
