@@ -115,7 +115,7 @@ def fetch(
                 except _Refusal as refusal:
                     answers.append(f"\n  {mirror}: {refusal}")
                 else:
-                    move_into_place(part, target)
+                    _install(part, file, target)
                     return mirror
     finally:
         _release_part(part, target)
@@ -157,6 +157,16 @@ def _leftovers(target: Path) -> Iterator[Path]:
 
 def _leftover_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.part")
+
+
+def _install(part: Path, file: RemoteFile, target: Path) -> None:
+    try:
+        move_into_place(part, target)
+    except PermissionError:
+        # On Windows, a process that reads the file it has just installed keeps ours from its place.
+        if not target.is_file() or describe_damage(target, file):
+            raise
+        part.unlink()
 
 
 def _release_part(part: Path, target: Path) -> None:

@@ -34,11 +34,6 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     ------
     OSError
         If the folder is absent or cannot be written, or if `path` is a folder or a device.
-
-    Examples
-    --------
-    >>> with atomic_write("notes.txt") as file:  # doctest: +SKIP
-    ...     _ = file.write(b"all of it or nothing")
     """
     # Through a link: replacing the link itself would put the bytes on another disk than meant.
     target = Path(os.path.realpath(path))
@@ -53,7 +48,7 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileNotFoundError):
-            os.chmod(temp, target.stat().st_mode & 0o7777)
+            os.chmod(temp, target.stat().st_mode & 0o777)
         move_into_place(temp, target)
     except BaseException:
         with suppress(OSError):

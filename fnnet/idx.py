@@ -92,6 +92,15 @@ def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
         If a size does not fit 32 bits.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_idx(f"{folder}/a.gz", np.array([[1, 2], [3, 4]], np.int16))
+    ...     read_idx(f"{folder}/a.gz")
+    array([[1, 2],
+           [3, 4]], dtype=int16)
     """
     array = np.asarray(array)
     code = _CODES.get(array.dtype.newbyteorder("="))

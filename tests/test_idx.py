@@ -51,9 +51,7 @@ def memory_below(limit: int) -> Iterator[None]:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize(
-    ("dtype", "layout"), zip(CODES, ["B", "b", "h", "i", "f", "d"], strict=True)
-)
+@pytest.mark.parametrize(("dtype", "layout"), [*zip(CODES, "Bbhifd", strict=True)])
 def test_every_element_type_is_read_as_the_format_defines_it(
     path: Path, dtype: str, layout: str
 ) -> None:
