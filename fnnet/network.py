@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.trees import FloatArray, Tree, empty_like, freeze, is_array, tree_leaves
+from fnnet.trees import FloatArray, Tree, empty, flat, freeze, is_array, tree_leaves, tree_map
 
 Labels: TypeAlias = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
 Classes: TypeAlias = npt.NDArray[np.intp]
@@ -83,11 +83,7 @@ def init_params(
             for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
         )
     )
-    vector, params = empty_like(shape)
-    for layer in params.layers:
-        layer.w[...] = rng.standard_normal(layer.w.shape) * np.sqrt(2 / layer.w.shape[0])
-        layer.b[...] = 0
-    return freeze(params, vector)
+    return tree_map(lambda leaf: _he(rng, leaf), shape)
 
 
 def relu(z: FloatArray) -> FloatArray:
@@ -196,19 +192,20 @@ def loss_and_grads(params: Params, x: FloatArray, y: Labels) -> tuple[float, Par
 
     Parameters, errors: as `loss`.
     """
-    *h, z = _activations(params, _inputs(params, _batch(x)))
+    *inputs, z = _activations(params, _inputs(params, _batch(x)))
     y = one_hot(y, z)
-    n = z.shape[-2]
     log_p = log_softmax(z)
-    dz = (np.exp(log_p) - y) / n  # (5)
-    vector, gradient = empty_like(params)
-    for i in reversed(range(len(params.layers))):
-        d = gradient.layers[i]
-        np.matmul(h[i].mT, dz, out=d.w)  # (6) (9)
-        np.sum(dz, axis=-2, out=d.b)  # (7) (10)
-        if i:
-            dz = (dz @ params.layers[i].w.mT) * (h[i] > 0)  # (8)
-    return _cross_entropy(log_p, y), freeze(gradient, vector)
+    dz = (np.exp(log_p) - y) / len(y)  # (5)
+    w, layout = flat(params)
+    gradient = empty(layout.size, w)
+    dw_db = layout.leaves(gradient)
+    for layer, h in zip(reversed(params.layers), reversed(inputs), strict=True):
+        db, dw = dw_db.pop(), dw_db.pop()
+        np.matmul(h.T, dz, out=dw)  # (6) (9)
+        np.sum(dz, axis=0, out=db)  # (7) (10)
+        if dw_db:
+            dz = (dz @ layer.w.T) * (h > 0)  # (8)
+    return _cross_entropy(log_p, y), freeze(gradient, layout)
 
 
 def predict(params: Params, x: FloatArray) -> Classes:
@@ -263,7 +260,7 @@ def one_hot(y: Labels, logits: FloatArray) -> FloatArray:
             raise ValueError(
                 f"y must hold classes in [0, {k}), got values from {y.min()} to {y.max()}"
             )
-        return (y[:, None] == np.arange(k, like=y)).astype(logits.dtype)
+        return (y == np.arange(k, like=y)[:, None]).astype(logits.dtype).T
     if y.dtype.kind != "f":
         raise TypeError(f"y must be an array of ints or floats, got dtype {y.dtype}")
     if y.shape != (n, k):
@@ -289,12 +286,25 @@ def _cross_entropy(log_p: FloatArray, y: FloatArray) -> float:
 
 
 def _shift(z: FloatArray) -> FloatArray:
+    """z minus the maximum of its last axis, laid out class by class.
+
+    With the classes first in memory, sums and maxima over them are vector operations along the
+    samples: at ten classes several times faster than row by row.
+    """
+    z = z.T.copy().T
     return z - np.max(z, axis=-1, keepdims=True)
 
 
 def _shaped(dtype: np.dtype[Any], *shape: int) -> FloatArray:
-    """A stand-in for an array of this shape that takes no memory."""
+    """Zeros of this shape that take no memory."""
     return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _he(rng: np.random.Generator, zeros: FloatArray) -> FloatArray:
+    if zeros.ndim == 1:
+        return zeros
+    scale = np.sqrt(2 / zeros.shape[0])
+    return (rng.standard_normal(zeros.shape) * scale).astype(zeros.dtype)
 
 
 def _floats(name: str, value: FloatArray) -> FloatArray:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fnnet.network import Params, check_params
-from fnnet.trees import FloatArray, Tree, empty, same_structure, tree_map, vector_of, view_as
+from fnnet.trees import FloatArray, Tree, empty, flat, freeze, same_structure, tree_map
 
+BLOCK = 2**17  # parameters updated at once: what nine passes touch stays in the cache
 FLUSH_EVERY = 16  # steps between two sweeps of vanishing mean squares
 
 
@@ -76,12 +77,11 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     if not same_structure(state.params, grads):
         raise ValueError("grads must have the structure and shapes of state.params")
     _check_numbers(state.learning_rate, state.decay, state.eps)
-    w, v = update_vector(
-        vector_of(state.params), vector_of(state.mean_squares), vector_of(grads), state
-    )
+    (w, layout), (v, _), (g, _) = flat(state.params), flat(state.mean_squares), flat(grads)
+    w, v = update_vector(w, v, g, state)
     return RMSPropState(
-        view_as(state.params, w),
-        view_as(state.mean_squares, v),
+        freeze(w, layout),
+        freeze(v, layout),
         state.step + 1,
         state.learning_rate,
         state.decay,
@@ -101,10 +101,25 @@ def equations(
 def update_vector(
     w: FloatArray, v: FloatArray, g: FloatArray, state: RMSPropState
 ) -> tuple[FloatArray, FloatArray]:
-    """`equations` with every result written into memory on a cache-line boundary, 1.5x as fast."""
+    """`equations` block by block, each result written into memory that is already there."""
     if type(w) is not np.ndarray:
         return equations(w, v, g, state)
-    new_v, new_w, t = empty(w.size, w), empty(w.size, w), empty(w.size, w)
+    new_w, new_v = empty(w.size, w), empty(w.size, w)
+    for start in range(0, w.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        _update_block(w[block], v[block], g[block], new_w[block], new_v[block], state)
+    return new_w, new_v
+
+
+def _update_block(
+    w: FloatArray,
+    v: FloatArray,
+    g: FloatArray,
+    new_w: FloatArray,
+    new_v: FloatArray,
+    state: RMSPropState,
+) -> None:
+    t = new_w  # holds every intermediate result until the last subtraction
     np.multiply(g, g, t)
     np.multiply(t, 1 - state.decay, t)
     np.multiply(v, state.decay, new_v)
@@ -116,7 +131,6 @@ def update_vector(
     np.divide(g, t, t)
     np.multiply(t, state.learning_rate, t)
     np.subtract(w, t, new_w)
-    return new_w, new_v
 
 
 def _flush(v: FloatArray, state: RMSPropState) -> None:

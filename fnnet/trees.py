@@ -7,10 +7,9 @@ read-only vector, so that `tree_ravel` is free and an optimizer is a handful of 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from functools import lru_cache
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +21,31 @@ ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
 
 
 class Tree:
-    """Base of dataclasses that may keep their leaves in one vector; see `vector_of`."""
+    """Base of dataclasses that remember the vector behind their leaves; see `freeze`."""
 
-    __slots__ = ("_vector",)
+    __slots__ = ("_flat",)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout(Generic[T]):
+    """Where each leaf of a tree lies in its vector, and how to build the tree from leaves.
+
+    Attributes
+    ----------
+    structure : nodes and leaf shapes as nested tuples; equal for trees of one structure
+    parts : start, stop and shape of each leaf
+    size : length of the vector
+    build : function from leaves, in order, to a tree
+    """
+
+    structure: object
+    parts: tuple[tuple[int, int, tuple[int, ...]], ...]
+    size: int
+    build: Callable[[Iterator[FloatArray]], T]
+
+    def leaves(self, vector: FloatArray) -> list[FloatArray]:
+        """The leaves as views of a vector."""
+        return [vector[start:stop].reshape(shape) for start, stop, shape in self.parts]
 
 
 def tree_leaves(tree: object) -> list[FloatArray]:
@@ -46,9 +67,9 @@ def tree_leaves(tree: object) -> list[FloatArray]:
     >>> [leaf.shape for leaf in tree_leaves(tree)]
     [(2, 3), (3,)]
     """
-    leaves: list[FloatArray] = []
-    _collect(tree, leaves)
-    return leaves
+    if is_array(tree):
+        return [tree]
+    return [leaf for child in _children(tree) for leaf in tree_leaves(child)]
 
 
 def tree_map(f: Callable[..., FloatArray], tree: T, *rest: T) -> T:
@@ -57,7 +78,7 @@ def tree_map(f: Callable[..., FloatArray], tree: T, *rest: T) -> T:
     Parameters
     ----------
     f : called as f(leaf, *leaves of rest); returns an array
-    tree, rest : trees of one structure
+    tree, rest : trees of one structure; the shapes of their leaves may differ
 
     Raises
     ------
@@ -73,12 +94,19 @@ def tree_map(f: Callable[..., FloatArray], tree: T, *rest: T) -> T:
     >>> tree_map(lambda a, b: a + 2 * b, tree, tree).layers[0].w[0]
     array([3., 3., 3.])
     """
-    columns = [tree_leaves(tree), *(_leaves_like(tree, other) for other in rest)]
-    results = [f(*row) for row in zip(*columns, strict=True)]
+    for other in rest:
+        if _nodes(tree) != _nodes(other):
+            raise ValueError(
+                f"trees must share one structure, got {_nodes(tree)} and {_nodes(other)}"
+            )
+    results = [f(*row) for row in zip(*map(tree_leaves, (tree, *rest)), strict=True)]
     for result in results:
         if not is_array(result):
             raise TypeError(f"f must return an array, got {type(result).__name__}")
-    return _read_only_tree(tree, results)
+    shaped = _builder(tree)(iter(results))
+    if len({(type(leaf), leaf.dtype) for leaf in results}) > 1:
+        return _builder(tree)(read_only(leaf.copy()) for leaf in results)
+    return freeze(*_filled(shaped, results))
 
 
 def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
@@ -92,7 +120,7 @@ def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
 
     Returns
     -------
-    vector : (n,) read-only array; shared with the tree where the tree already is one vector
+    vector : (n,) read-only array; shared with the tree where fnnet made the tree, else a copy
     unravel : function from an (n,) array to a tree of this structure and dtype (it copies, so the
         vector may be reused afterwards)
 
@@ -111,16 +139,16 @@ def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
     array([[2., 2.],
            [2., 2.]])
     """
-    vector = vector_of(tree)
+    vector, layout = flat(tree)
 
     def unravel(values: FloatArray) -> T:
         if np.shape(values) != vector.shape:
             raise ValueError(
                 f"unravel takes a vector of shape {vector.shape}, got shape {np.shape(values)}"
             )
-        flat, result = empty_like(tree)
-        flat[...] = values
-        return freeze(result, flat)
+        copy = empty(layout.size, vector)
+        copy[...] = values
+        return freeze(copy, layout)
 
     return vector, unravel
 
@@ -128,7 +156,7 @@ def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
 def tree_equal(a: object, b: object) -> bool:
     """Whether two trees have one structure and equal leaves (dtype, shape, every element)."""
     return same_structure(a, b) and all(
-        x.dtype == y.dtype and np.array_equal(x, y)
+        x.dtype == y.dtype and bool(np.array_equal(x, y))
         for x, y in zip(tree_leaves(a), tree_leaves(b), strict=True)
     )
 
@@ -141,57 +169,38 @@ def tree_allclose(a: object, b: object, rtol: float = 1e-5, atol: float = 1e-8) 
     )
 
 
-def is_array(value: object) -> bool:
+def is_array(value: object) -> TypeGuard[FloatArray]:
     """Whether a value is a NumPy array or speaks NumPy's protocols (CuPy's arrays, for one)."""
-    return hasattr(value, "__array_function__") and hasattr(value, "shape")
+    return type(value) is np.ndarray or (
+        hasattr(value, "__array_function__") and hasattr(value, "shape")
+    )
 
 
 def same_structure(a: object, b: object) -> bool:
     """Whether two trees have the same nodes and the same leaf shapes."""
-    if is_array(a) and is_array(b):
-        return np.shape(a) == np.shape(b)  # type: ignore[arg-type]  # both are arrays
-    if type(a) is not type(b):
-        return False
-    ours, theirs = _children(a), _children(b)
-    return len(ours) == len(theirs) and all(map(same_structure, ours, theirs))
+    ours, theirs = _layout(a), _layout(b)
+    return ours is theirs or ours.structure == theirs.structure
 
 
-def vector_of(tree: object) -> FloatArray:
-    """All leaves as one read-only vector: free where `freeze` made the tree, else a copy."""
-    vector: FloatArray | None = getattr(tree, "_vector", None)
-    if vector is not None:
-        return vector
+def flat(tree: T) -> tuple[FloatArray, Layout[T]]:
+    """All leaves as one read-only vector (free where `freeze` made the tree) and its layout."""
+    known: tuple[FloatArray, Layout[T]] | None = getattr(tree, "_flat", None)
+    if known is not None:
+        return known
     leaves = tree_leaves(tree)
-    if not leaves:
-        raise ValueError("the tree has no leaves")
     dtypes = {leaf.dtype for leaf in leaves}
-    if len(dtypes) > 1:
+    if len(dtypes) != 1:
         raise ValueError(f"leaves must share one dtype, got {sorted(map(str, dtypes))}")
-    vector = empty(sum(leaf.size for leaf in leaves), leaves[0])
-    for part, leaf in zip(_parts(vector, leaves), leaves, strict=True):
-        part[...] = leaf
-    return read_only(vector)
+    vector, layout = _filled(tree, leaves)
+    return read_only(vector), layout
 
 
-def empty_like(tree: T) -> tuple[FloatArray, T]:
-    """An uninitialised vector and a tree of writable views of it; `freeze` finishes the pair."""
-    leaves = tree_leaves(tree)
-    vector = empty(sum(leaf.size for leaf in leaves), leaves[0])
-    return vector, _build(tree, iter(_parts(vector, leaves)))
-
-
-def view_as(tree: T, vector: FloatArray) -> T:
-    """A tree like `tree` whose leaves are views of a vector that the caller gives up."""
-    return freeze(_build(tree, iter(_parts(vector, tree_leaves(tree)))), vector)
-
-
-def freeze(tree: T, vector: FloatArray) -> T:
-    """Make a tree of views read-only and let it remember its vector."""
-    for leaf in tree_leaves(tree):
-        read_only(leaf)
+def freeze(vector: FloatArray, layout: Layout[T]) -> T:
+    """A tree of read-only views of a vector, which the caller gives up; the tree remembers it."""
     read_only(vector)
+    tree = layout.build(iter(layout.leaves(vector)))
     if isinstance(tree, Tree):
-        object.__setattr__(tree, "_vector", vector)
+        object.__setattr__(tree, "_flat", (vector, layout))
     return tree
 
 
@@ -202,7 +211,9 @@ def empty(size: int, like: FloatArray) -> FloatArray:
     nbytes = size * like.itemsize
     block = np.empty(nbytes + ALIGNMENT, np.uint8)
     start = -block.ctypes.data % ALIGNMENT
-    return block[start : start + nbytes].view(like.dtype)
+    vector = block[start : start + nbytes].view(like.dtype)
+    block.setflags(write=False)  # else anyone could switch writing on again for a view of it
+    return vector
 
 
 def read_only(array: FloatArray) -> FloatArray:
@@ -212,66 +223,46 @@ def read_only(array: FloatArray) -> FloatArray:
     return array
 
 
-@lru_cache
-def _field_names(node: type) -> tuple[str, ...]:
-    return tuple(getattr(node, "__dataclass_fields__", ()))
-
-
 def _children(node: object) -> tuple[object, ...]:
     if isinstance(node, tuple):
         return node
-    names = _field_names(type(node))
-    if not names:
+    if not is_dataclass(node):
         raise TypeError(
             f"a tree is made of dataclasses, tuples and arrays, got {type(node).__name__}"
         )
-    return tuple(getattr(node, name) for name in names)
+    return tuple(getattr(node, field.name) for field in fields(node))
 
 
-def _collect(node: Any, leaves: list[FloatArray]) -> None:
-    if is_array(node):
-        leaves.append(node)
-    else:
-        for child in _children(node):
-            _collect(child, leaves)
-
-
-def _build(node: Any, leaves: Iterator[FloatArray]) -> Any:
-    if is_array(node):
-        return next(leaves)
-    children = [_build(child, leaves) for child in _children(node)]
-    return tuple(children) if isinstance(node, tuple) else type(node)(*children)
-
-
-def _parts(vector: FloatArray, leaves: list[FloatArray]) -> list[FloatArray]:
-    parts, start = [], 0
-    for leaf in leaves:
-        stop = start + math.prod(leaf.shape)
-        parts.append(vector[start:stop].reshape(leaf.shape))
-        start = stop
-    return parts
-
-
-def _leaves_like(tree: object, other: object) -> list[FloatArray]:
-    ours, theirs = _skeleton(tree), _skeleton(other)
-    if ours != theirs:
-        raise ValueError(f"trees must share one structure, got {ours} and {theirs}")
-    return tree_leaves(other)
-
-
-def _skeleton(node: object) -> str:
+def _nodes(node: object) -> str:
     if is_array(node):
         return "*"
-    return f"{type(node).__name__}({', '.join(map(_skeleton, _children(node)))})"
+    return f"{type(node).__name__}({', '.join(map(_nodes, _children(node)))})"
 
 
-def _read_only_tree(tree: T, leaves: list[FloatArray]) -> T:
-    """A tree of these leaves; in one vector where their dtype and kind allow it."""
-    shaped: T = _build(tree, iter(leaves))
-    if len({(type(leaf), leaf.dtype) for leaf in leaves}) != 1:
-        copies = (read_only(np.copy(leaf)) for leaf in leaves)
-        return _build(tree, copies)  # type: ignore[no-any-return]  # same structure as `tree`
-    vector, result = empty_like(shaped)
-    for target, leaf in zip(tree_leaves(result), leaves, strict=True):
+def _layout(tree: T) -> Layout[T]:
+    known: tuple[FloatArray, Layout[T]] | None = getattr(tree, "_flat", None)
+    if known is not None:
+        return known[1]
+    parts, start = [], 0
+    for leaf in tree_leaves(tree):
+        parts.append((start, start + leaf.size, leaf.shape))
+        start += leaf.size
+    return Layout((_nodes(tree), *parts), tuple(parts), start, _builder(tree))
+
+
+def _builder(node: Any) -> Callable[[Iterator[FloatArray]], Any]:
+    if is_array(node):
+        return next
+    kind, parts = type(node), [_builder(child) for child in _children(node)]
+    if isinstance(node, tuple):
+        return lambda leaves: tuple([part(leaves) for part in parts])
+    return lambda leaves: kind(*[part(leaves) for part in parts])
+
+
+def _filled(tree: T, leaves: Sequence[FloatArray]) -> tuple[FloatArray, Layout[T]]:
+    """A new vector that holds these leaves."""
+    layout = _layout(tree)
+    vector = empty(layout.size, leaves[0])
+    for target, leaf in zip(layout.leaves(vector), leaves, strict=True):
         target[...] = leaf
-    return freeze(result, vector)
+    return vector, layout
