@@ -11,6 +11,7 @@ import os
 import zipfile
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -150,13 +151,9 @@ def _state(header: dict[str, Any], members: dict[str, bytes]) -> RMSPropState:
 
 def _tree(name: str, sizes: list[int], dtype: np.dtype[Any], members: dict[str, bytes]) -> Params:
     shapes = [
-        shape
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
-        for shape in ((inputs, outputs), (outputs,))
+        shape for inputs, outputs in pairwise(sizes) for shape in ((inputs, outputs), (outputs,))
     ]
-    leaves = [
-        _array(f"{name}.{i}.npy", shape, dtype, members) for i, shape in enumerate(shapes)
-    ]
+    leaves = [_array(f"{name}.{i}.npy", shape, dtype, members) for i, shape in enumerate(shapes)]
     layers = tuple(Layer(w, b) for w, b in zip(leaves[::2], leaves[1::2], strict=True))
     return tree_map(lambda leaf: leaf, Params(layers))
 
@@ -178,9 +175,7 @@ def _array(
 
 def _checked(kind: type, row: dict[str, Any]) -> dict[str, Any]:
     """The numbers of a JSON object, once names and types are those of a dataclass's fields."""
-    expected = {
-        field.name: field.type for field in fields(kind) if field.type in ("int", "float")
-    }
+    expected = {field.name: field.type for field in fields(kind) if field.type in ("int", "float")}
     if set(row) != set(expected):
         raise CheckpointError(f"expected the numbers {sorted(expected)}, got {sorted(row)}")
     for name, annotation in expected.items():

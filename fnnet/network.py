@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -80,7 +81,7 @@ def init_params(
     shape = Params(
         tuple(
             Layer(_shaped(kind, int(inputs), int(outputs)), _shaped(kind, int(outputs)))
-            for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
+            for inputs, outputs in pairwise(sizes)
         )
     )
     return tree_map(lambda leaf: _he(rng, leaf), shape)

@@ -150,9 +150,7 @@ def _measure(
     if test is None:
         return Metrics(epoch, on_train.loss, on_train.accuracy, math.nan, math.nan, seconds)
     on_test = evaluate(params, test)
-    return Metrics(
-        epoch, on_train.loss, on_train.accuracy, on_test.loss, on_test.accuracy, seconds
-    )
+    return Metrics(epoch, on_train.loss, on_train.accuracy, on_test.loss, on_test.accuracy, seconds)
 
 
 def evaluate(params: Params, split: Split) -> Evaluation:

@@ -127,7 +127,7 @@ def redirect(url: str) -> Behaviour:
 
 
 def silent(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    time.sleep(0.6)
+    time.sleep(1)
 
 
 def dripping(handler: BaseHTTPRequestHandler, content: bytes) -> None:
@@ -156,7 +156,7 @@ def cut_after(count: int, then: Behaviour = ranged) -> Behaviour:
             body_left -= len(part)
             return write(part)
 
-        handler.wfile.write = write_some  # type: ignore[assignment]  # a saboteur
+        handler.wfile.write = write_some  # type: ignore[assignment]  # a method replaced
         then(handler, content)
 
     return respond

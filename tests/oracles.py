@@ -38,9 +38,7 @@ def rmsprop(
 ) -> tuple[Matrix, Matrix]:
     """(11) and (12), one parameter at a time."""
     v = np.array([decay * a + (1 - decay) * b * b for a, b in zip(v, g, strict=True)])
-    w = np.array(
-        [a - learning_rate * b / (c**0.5 + eps) for a, b, c in zip(w, g, v, strict=True)]
-    )
+    w = np.array([a - learning_rate * b / (c**0.5 + eps) for a, b, c in zip(w, g, v, strict=True)])
     return w, v
 
 
