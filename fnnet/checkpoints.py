@@ -24,6 +24,7 @@ from fnnet.trees import FloatArray, tree_leaves, tree_map
 
 FORMAT, VERSION = "fnnet checkpoint", 1
 HEADER = "header.json"
+NUMBERS = ("int", "float", "float | FloatArray")  # types of fields that the header holds
 
 
 class CheckpointError(ValueError):
@@ -143,7 +144,9 @@ def _state(header: dict[str, Any], members: dict[str, bytes]) -> RMSPropState:
     sizes, dtype = header["sizes"], np.dtype(header["dtype"])
     if dtype not in (np.float32, np.float64):
         raise CheckpointError(f"dtype must be float32 or float64, got {dtype}")
-    trees = {name: _tree(name, sizes, dtype, members) for name in ("params", "mean_squares")}
+    trees: dict[str, Any] = {
+        name: _tree(name, sizes, dtype, members) for name in ("params", "mean_squares")
+    }
     check_params(trees["params"])
     numbers = _checked(RMSPropState, header["numbers"])
     return RMSPropState(**trees, **numbers)
@@ -175,20 +178,23 @@ def _array(
 
 def _checked(kind: type, row: dict[str, Any]) -> dict[str, Any]:
     """The numbers of a JSON object, once names and types are those of a dataclass's fields."""
-    expected = {field.name: field.type for field in fields(kind) if field.type in ("int", "float")}
+    expected = {field.name: str(field.type) for field in fields(kind) if field.type in NUMBERS}
     if set(row) != set(expected):
         raise CheckpointError(f"expected the numbers {sorted(expected)}, got {sorted(row)}")
-    for name, annotation in expected.items():
-        kinds = (int,) if annotation == "int" else (int, float)
-        if type(row[name]) not in kinds:
-            raise CheckpointError(f"{name} must be of type {annotation}, got {row[name]!r}")
-    return {
-        name: int(row[name]) if annotation == "int" else float(row[name])
-        for name, annotation in expected.items()
-    }
+    return {name: _number(name, expected[name], row[name]) for name in expected}
 
 
-def _generator(state: dict[str, Any]) -> np.random.Generator:
+def _number(name: str, annotation: str, value: Any) -> int | float | FloatArray:
+    if type(value) is int and annotation == "int":
+        return value
+    if type(value) in (int, float) and annotation != "int":
+        return float(value)
+    if type(value) is list and annotation == "float | FloatArray":
+        return np.array(value, np.float64)
+    raise CheckpointError(f"{name} must be of type {annotation}, got {value!r}")
+
+
+def _generator(state: Any) -> np.random.Generator:
     kind = {
         bit_generator.__name__: bit_generator
         for bit_generator in (

@@ -39,7 +39,10 @@ class Layer(Tree):
 class Params(Tree):
     """The parameters of a network: hidden layers first, the layer of the logits last.
 
-    Gradients, mean squares and averages of parameters have this type, too.
+    Gradients, mean squares and averages of parameters have this type, too. Parameters whose arrays
+    all have a leading axis (E, ...) are an ensemble: E networks of one shape, computed together.
+    Stack them with ``tree_map(lambda *leaves: np.stack(leaves), *members)``, and take member e out
+    with ``tree_map(lambda leaf: leaf[e], params)``.
     """
 
     layers: tuple[Layer, ...]
@@ -89,7 +92,7 @@ def init_params(
 
 def relu(z: FloatArray) -> FloatArray:
     """max(z, 0), element by element; its derivative at 0 is taken as 0."""
-    return np.maximum(z, 0)
+    return np.clip(z, 0, np.inf)  # three times as fast as np.maximum with a scalar
 
 
 def forward(params: Params, x: FloatArray) -> FloatArray:
@@ -97,12 +100,13 @@ def forward(params: Params, x: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    params : the network
-    x : (..., N, d) or (d,) float array of inputs; cast to the parameters' dtype
+    params : the network, or an ensemble of E
+    x : (..., N, d) or (d,) float array of inputs; cast to the parameters' dtype. For an ensemble
+        (N, d), shared by all, or (E, N, d)
 
     Returns
     -------
-    logits : (..., N, K) or (K,) array of the parameters' dtype
+    logits : (..., N, K) or (K,) array of the parameters' dtype; of an ensemble (E, N, K) or (E, K)
 
     Raises
     ------
@@ -113,7 +117,7 @@ def forward(params: Params, x: FloatArray) -> FloatArray:
     """
     x = _inputs(params, x)
     if x.ndim == 1:
-        return _activations(params, x[None])[-1][0]
+        return _activations(params, x[None])[-1][..., 0, :]
     return _activations(params, x)[-1]
 
 
@@ -126,8 +130,7 @@ def softmax(logits: FloatArray) -> FloatArray:
     ----------
     logits : (..., K) float array
     """
-    e = np.exp(_shift(_floats("logits", logits)))
-    return e / np.sum(e, axis=-1, keepdims=True)  # (3)
+    return _softmax(_floats("logits", logits))[0]
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
@@ -137,8 +140,7 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     ----------
     logits : (..., K) float array
     """
-    z = _shift(_floats("logits", logits))
-    return z - np.log(np.sum(np.exp(z), axis=-1, keepdims=True))
+    return _softmax(_floats("logits", logits))[1]
 
 
 def cross_entropy(logits: FloatArray, y: Labels) -> float:
@@ -146,8 +148,13 @@ def cross_entropy(logits: FloatArray, y: Labels) -> float:
 
     Parameters
     ----------
-    logits : (N, K) float array
-    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions
+    logits : (N, K) float array; (E, N, K) for an ensemble
+    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions;
+        for an ensemble the same, shared by all, or with a leading axis of E
+
+    Returns
+    -------
+    loss : a float; for an ensemble an (E,) array (which the annotation leaves out)
 
     Raises
     ------
@@ -155,7 +162,7 @@ def cross_entropy(logits: FloatArray, y: Labels) -> float:
         As `loss`.
     """
     logits = _floats("logits", logits)
-    if logits.ndim != 2 or 0 in logits.shape:
+    if logits.ndim < 2 or 0 in logits.shape:
         raise ValueError(f"logits must have shape (N, K) with N, K >= 1, got {logits.shape}")
     return _cross_entropy(log_softmax(logits), one_hot(y, logits))
 
@@ -165,9 +172,14 @@ def loss(params: Params, x: FloatArray, y: Labels) -> float:
 
     Parameters
     ----------
-    params : the network
-    x : (N, d) float array
-    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions
+    params : the network, or an ensemble of E
+    x : (N, d) float array; for an ensemble (N, d), shared by all, or (E, N, d)
+    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions;
+        for an ensemble the same, shared by all, or with a leading axis of E
+
+    Returns
+    -------
+    loss : a float; for an ensemble an (E,) array (which the annotation leaves out)
 
     Raises
     ------
@@ -177,7 +189,7 @@ def loss(params: Params, x: FloatArray, y: Labels) -> float:
         If shapes disagree, the batch is empty, a class lies outside [0, K) or a row of y is not a
         distribution.
     """
-    return cross_entropy(forward(params, _batch(x)), y)
+    return cross_entropy(forward(params, _batch(params, x)), y)
 
 
 def grads(params: Params, x: FloatArray, y: Labels) -> Params:
@@ -193,19 +205,21 @@ def loss_and_grads(params: Params, x: FloatArray, y: Labels) -> tuple[float, Par
 
     Parameters, errors: as `loss`.
     """
-    *inputs, z = _activations(params, _inputs(params, _batch(x)))
+    *inputs, z = _activations(params, _batch(params, x))
     y = one_hot(y, z)
-    log_p = log_softmax(z)
-    dz = (np.exp(log_p) - y) / len(y)  # (5)
+    p, log_p = _softmax(z)
+    n = z.shape[-2]
+    dz = (p - y) / n  # (5)
+    ones = np.ones_like(dz, shape=(n,))
     w, layout = flat(params)
     gradient = empty(layout.size, w)
     dw_db = layout.leaves(gradient)
     for layer, h in zip(reversed(params.layers), reversed(inputs), strict=True):
         db, dw = dw_db.pop(), dw_db.pop()
-        np.matmul(h.T, dz, out=dw)  # (6) (9)
-        np.sum(dz, axis=0, out=db)  # (7) (10)
+        np.matmul(h.swapaxes(-1, -2), dz, out=dw)  # (6) (9)
+        np.matmul(ones, dz, out=db)  # (7) (10)
         if dw_db:
-            dz = (dz @ layer.w.T) * (h > 0)  # (8)
+            dz = (dz @ layer.w.swapaxes(-1, -2)) * (h > 0)  # (8)
     return _cross_entropy(log_p, y), freeze(gradient, layout)
 
 
@@ -240,60 +254,73 @@ def predict_proba(params: Params, x: FloatArray) -> FloatArray:
 
 
 def one_hot(y: Labels, logits: FloatArray) -> FloatArray:
-    """Labels as rows of probabilities, of the shape and dtype of the logits.
+    """Labels as rows of probabilities, of the logits' dtype and kind.
 
     Parameters
     ----------
-    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions
-    logits : (N, K) float array
+    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions;
+        each may have the leading axes of the logits
+    logits : (..., N, K) float array
 
     Raises
     ------
     TypeError, ValueError
         As `loss`.
     """
-    y = y if is_array(y) else np.asarray(y)
-    n, k = logits.shape
-    if y.dtype.kind in "ui":
-        if y.shape != (n,):
-            raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {y.shape}")
-        if y.min() < 0 or y.max() >= k:
+    labels = _array(y)
+    n, k = logits.shape[-2:]
+    if labels.dtype.kind in "ui":
+        if labels.shape not in ((n,), logits.shape[:-1]):
+            raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {labels.shape}")
+        if labels.min() < 0 or labels.max() >= k:
             raise ValueError(
-                f"y must hold classes in [0, {k}), got values from {y.min()} to {y.max()}"
+                f"y must hold classes in [0, {k}), got values from {labels.min()} to {labels.max()}"
             )
-        return (y == np.arange(k, like=y)[:, None]).astype(logits.dtype).T
-    if y.dtype.kind != "f":
-        raise TypeError(f"y must be an array of ints or floats, got dtype {y.dtype}")
-    if y.shape != (n, k):
-        raise ValueError(f"y as distributions must have shape ({n}, {k}), got {y.shape}")
-    excess = np.abs(np.sum(y, axis=-1) - 1)
-    if not (np.all(y >= 0) and np.all(excess <= ROW_SUM_TOLERANCE)):
+        columns = np.arange(k, like=labels)[:, None] == labels[..., None, :]
+        rows: FloatArray = columns.astype(logits.dtype).swapaxes(-1, -2)
+        return rows
+    if labels.dtype.kind != "f":
+        raise TypeError(f"y must be an array of ints or floats, got dtype {labels.dtype}")
+    if labels.shape not in ((n, k), logits.shape):
+        raise ValueError(f"y as distributions must have shape ({n}, {k}), got {labels.shape}")
+    excess = np.abs(np.sum(labels, axis=-1) - 1)
+    if not (np.all(labels >= 0) and np.all(excess <= ROW_SUM_TOLERANCE)):
         raise ValueError("each row of y must be a distribution: no negatives, a sum of 1")
-    return y.astype(logits.dtype, copy=False)
+    distributions: FloatArray = labels.astype(logits.dtype, copy=False)
+    return distributions
 
 
 def _activations(params: Params, x: FloatArray) -> list[FloatArray]:
     """Inputs of each layer, then the logits."""
     h = [x]
     for layer in params.layers[:-1]:
-        h.append(relu(h[-1] @ layer.w + layer.b))  # (1)
-    w, b = params.layers[-1].w, params.layers[-1].b
-    h.append(h[-1] @ w + b)  # (2)
+        h.append(relu(_affine(h[-1], layer)))  # (1)
+    h.append(_affine(h[-1], params.layers[-1]))  # (2)
     return h
 
 
-def _cross_entropy(log_p: FloatArray, y: FloatArray) -> float:
-    return float(-np.sum(y * log_p) / len(y))  # (4)
+def _affine(h: FloatArray, layer: Layer) -> FloatArray:
+    z: FloatArray = h @ layer.w
+    z += layer.b[..., None, :]
+    return z
 
 
-def _shift(z: FloatArray) -> FloatArray:
-    """z minus the maximum of its last axis, laid out class by class.
+def _softmax(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Probabilities and their logarithms.
 
-    With the classes first in memory, sums and maxima over them are vector operations along the
-    samples: at ten classes several times faster than row by row.
+    The classes are laid out first in memory, so that sums and maxima over them are vector
+    operations along the samples: at ten classes several times faster than row by row.
     """
-    z = z.T.copy().T
-    return z - np.max(z, axis=-1, keepdims=True)
+    z = z.copy() if z.ndim < 2 else z.swapaxes(-1, -2).copy().swapaxes(-1, -2)
+    z -= z.max(axis=-1, keepdims=True)
+    e = np.exp(z)
+    total = e.sum(axis=-1, keepdims=True)
+    return e / total, z - np.log(total)  # (3)
+
+
+def _cross_entropy(log_p: FloatArray, y: FloatArray) -> float:
+    loss = -(y * log_p).sum(axis=(-2, -1)) / y.shape[-2]  # (4)
+    return float(loss) if log_p.ndim == 2 else loss
 
 
 def _shaped(dtype: np.dtype[Any], *shape: int) -> FloatArray:
@@ -305,20 +332,28 @@ def _he(rng: np.random.Generator, zeros: FloatArray) -> FloatArray:
     if zeros.ndim == 1:
         return zeros
     scale = np.sqrt(2 / zeros.shape[0])
-    return (rng.standard_normal(zeros.shape) * scale).astype(zeros.dtype)
+    weights: FloatArray = (rng.standard_normal(zeros.shape) * scale).astype(zeros.dtype)
+    return weights
+
+
+def _array(value: Any) -> npt.NDArray[Any]:
+    return value if is_array(value) else np.asarray(value)
 
 
 def _floats(name: str, value: FloatArray) -> FloatArray:
-    array = value if is_array(value) else np.asarray(value)
+    array = _array(value)
     if array.dtype.kind != "f":
         raise TypeError(f"{name} must be an array of floats, got dtype {array.dtype}")
     return array
 
 
-def _batch(x: FloatArray) -> FloatArray:
-    x = _floats("x", x)
-    if x.ndim != 2 or len(x) == 0:
-        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got {x.shape}")
+def _batch(params: Params, x: FloatArray) -> FloatArray:
+    x = _inputs(params, x)
+    ensemble = params.layers[0].w.shape[:-2]
+    if x.ndim < 2 or x.shape[:-2] not in ((), ensemble) or x.shape[-2] == 0:
+        raise ValueError(
+            f"x must be a batch of shape {(*ensemble, 'N', 'd')} with N >= 1, got {x.shape}"
+        )
     return x
 
 
@@ -344,10 +379,15 @@ def check_params(params: Params) -> None:
     """
     if not params.layers:
         raise ValueError("params must have at least one layer, got none")
+    ensemble = params.layers[0].w.shape[:-2]
     for i, layer in enumerate(params.layers):
         w, b = layer.w, layer.b
         if w.ndim < 2 or b.shape != (*w.shape[:-2], w.shape[-1]):
             raise ValueError(f"layer {i}: b must fit w of shape {w.shape}, got b of {b.shape}")
+        if w.shape[:-2] != ensemble:
+            raise ValueError(
+                f"layer {i}: w must have the leading axes {ensemble} of layer 0, got {w.shape}"
+            )
         if i and w.shape[-2] != params.layers[i - 1].w.shape[-1]:
             raise ValueError(
                 f"layer {i}: w must have {params.layers[i - 1].w.shape[-1]} inputs, "

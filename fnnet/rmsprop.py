@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from fnnet.network import Params, check_params
-from fnnet.trees import FloatArray, Tree, empty, flat, freeze, same_structure, tree_map
+from fnnet.trees import (
+    FloatArray,
+    Layout,
+    Tree,
+    empty,
+    flat,
+    freeze,
+    is_array,
+    same_structure,
+    tree_map,
+)
 
 BLOCK = 2**17  # parameters updated at once: what nine passes touch stays in the cache
 FLUSH_EVERY = 16  # steps between two sweeps of vanishing mean squares
@@ -23,7 +33,8 @@ class RMSPropState(Tree):
     params : the network's parameters
     mean_squares : running mean of squared gradients, a tree like `params`
     step : number of updates made
-    learning_rate : step size, >= 0; a schedule is `dataclasses.replace(state, learning_rate=...)`
+    learning_rate : step size, >= 0; a schedule is `dataclasses.replace(state, learning_rate=...)`.
+        An ensemble may have one for each member, an (E,) array
     decay : weight of the old mean square, in [0, 1)
     eps : added to the root of the mean square, >= 0
     """
@@ -31,13 +42,16 @@ class RMSPropState(Tree):
     params: Params
     mean_squares: Params
     step: int
-    learning_rate: float
+    learning_rate: float | FloatArray
     decay: float
     eps: float
 
 
 def rmsprop_init(
-    params: Params, learning_rate: float = 1e-3, decay: float = 0.9, eps: float = 1e-8
+    params: Params,
+    learning_rate: float | FloatArray = 1e-3,
+    decay: float = 0.9,
+    eps: float = 1e-8,
 ) -> RMSPropState:
     """The state before the first step: mean squares zero.
 
@@ -51,9 +65,10 @@ def rmsprop_init(
         are not finite.
     """
     check_params(params)
-    _check_numbers(learning_rate, decay, eps)
     zeros = tree_map(np.zeros_like, params)
-    return RMSPropState(params, zeros, 0, float(learning_rate), float(decay), float(eps))
+    state = RMSPropState(params, zeros, 0, learning_rate, float(decay), float(eps))
+    _check_numbers(state)
+    return state
 
 
 def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
@@ -76,9 +91,9 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     """
     if not same_structure(state.params, grads):
         raise ValueError("grads must have the structure and shapes of state.params")
-    _check_numbers(state.learning_rate, state.decay, state.eps)
+    _check_numbers(state)
     (w, layout), (v, _), (g, _) = flat(state.params), flat(state.mean_squares), flat(grads)
-    w, v = update_vector(w, v, g, state)
+    w, v = update_vector(w, v, g, _rates(state, layout), state)
     return RMSPropState(
         freeze(w, layout),
         freeze(v, layout),
@@ -90,24 +105,25 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
 
 
 def equations(
-    w: FloatArray, v: FloatArray, g: FloatArray, state: RMSPropState
+    w: FloatArray, v: FloatArray, g: FloatArray, rate: float | FloatArray, state: RMSPropState
 ) -> tuple[FloatArray, FloatArray]:
     """Equations (11) and (12) as they are written."""
     v = state.decay * v + (1 - state.decay) * g**2  # (11)
-    w = w - state.learning_rate * g / (np.sqrt(v) + state.eps)  # (12)
+    w = w - rate * g / (np.sqrt(v) + state.eps)  # (12)
     return w, v
 
 
 def update_vector(
-    w: FloatArray, v: FloatArray, g: FloatArray, state: RMSPropState
+    w: FloatArray, v: FloatArray, g: FloatArray, rate: float | FloatArray, state: RMSPropState
 ) -> tuple[FloatArray, FloatArray]:
     """`equations` block by block, each result written into memory that is already there."""
     if type(w) is not np.ndarray:
-        return equations(w, v, g, state)
+        return equations(w, v, g, rate, state)
     new_w, new_v = empty(w.size, w), empty(w.size, w)
     for start in range(0, w.size, BLOCK):
         block = slice(start, start + BLOCK)
-        _update_block(w[block], v[block], g[block], new_w[block], new_v[block], state)
+        rates = rate[block] if isinstance(rate, np.ndarray) else rate
+        _update_block(w[block], v[block], g[block], new_w[block], new_v[block], rates, state)
     return new_w, new_v
 
 
@@ -117,6 +133,7 @@ def _update_block(
     g: FloatArray,
     new_w: FloatArray,
     new_v: FloatArray,
+    rate: float | FloatArray,
     state: RMSPropState,
 ) -> None:
     t = new_w  # holds every intermediate result until the last subtraction
@@ -129,8 +146,19 @@ def _update_block(
     np.sqrt(new_v, t)
     np.add(t, state.eps, t)
     np.divide(g, t, t)
-    np.multiply(t, state.learning_rate, t)
+    np.multiply(t, rate, t)
     np.subtract(w, t, new_w)
+
+
+def _rates(state: RMSPropState, layout: Layout[Params]) -> float | FloatArray:
+    """The learning rate of every parameter: one for all, or its member's in an ensemble."""
+    rate = state.learning_rate
+    if not is_array(rate) or rate.ndim == 0:
+        return float(rate)
+    rates = empty(layout.size, state.params.layers[0].w)
+    for leaf in layout.leaves(rates):
+        leaf[...] = rate.reshape(rate.shape + (1,) * (leaf.ndim - rate.ndim))
+    return rates
 
 
 def _flush(v: FloatArray, state: RMSPropState) -> None:
@@ -146,10 +174,22 @@ def _flush(v: FloatArray, state: RMSPropState) -> None:
         v[v < bound] = 0
 
 
-def _check_numbers(learning_rate: float, decay: float, eps: float) -> None:
-    if not (math.isfinite(learning_rate) and learning_rate >= 0):
-        raise ValueError(f"learning_rate must be a finite number >= 0, got {learning_rate}")
-    if not 0 <= decay < 1:
-        raise ValueError(f"decay must lie in [0, 1), got {decay}")
-    if not (math.isfinite(eps) and eps >= 0):
-        raise ValueError(f"eps must be a finite number >= 0, got {eps}")
+def _check_numbers(state: RMSPropState) -> None:
+    _check_rate(state.learning_rate, state.params)
+    if not 0 <= state.decay < 1:
+        raise ValueError(f"decay must lie in [0, 1), got {state.decay}")
+    if not (math.isfinite(state.eps) and state.eps >= 0):
+        raise ValueError(f"eps must be a finite number >= 0, got {state.eps}")
+
+
+def _check_rate(rate: float | FloatArray, params: Params) -> None:
+    members = params.layers[0].w.shape[:-2]
+    if is_array(rate) and rate.ndim:
+        fits = rate.shape == members and bool(np.all(np.isfinite(rate) & (rate >= 0)))
+    else:
+        fits = math.isfinite(rate) and float(rate) >= 0
+    if not fits:
+        raise ValueError(
+            f"learning_rate must be a finite number >= 0, or one for each member of an ensemble "
+            f"(shape {members}), got {rate}"
+        )

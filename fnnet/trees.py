@@ -103,9 +103,10 @@ def tree_map(f: Callable[..., FloatArray], tree: T, *rest: T) -> T:
     for result in results:
         if not is_array(result):
             raise TypeError(f"f must return an array, got {type(result).__name__}")
-    shaped = _builder(tree)(iter(results))
+    build: Callable[[Iterator[FloatArray]], T] = _builder(tree)
+    shaped = build(iter(results))
     if len({(type(leaf), leaf.dtype) for leaf in results}) > 1:
-        return _builder(tree)(read_only(leaf.copy()) for leaf in results)
+        return build(read_only(leaf.copy()) for leaf in results)
     return freeze(*_filled(shaped, results))
 
 

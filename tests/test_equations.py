@@ -73,7 +73,7 @@ def test_the_fast_update_is_the_marked_one(dtype: type) -> None:
     rng = np.random.default_rng(0)
     w, v, g = (rng.standard_normal(1000).astype(dtype) for _ in range(3))
     state = fnnet.rmsprop_init(fnnet.init_params(0, (2, 2)), 0.01, 0.7, 1e-3)
-    plain, fast = (f(w, v**2, g, state) for f in (rmsprop.equations, rmsprop.update_vector))
+    plain, fast = (f(w, v**2, g, 0.01, state) for f in (rmsprop.equations, rmsprop.update_vector))
     for a, b in zip(plain, fast, strict=True):
         assert a.dtype == b.dtype == dtype
         np.testing.assert_allclose(a, b, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
