@@ -11,15 +11,34 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet.batches import Split, as_inputs, batches, check_batches
-from fnnet.network import Labels, Params, forward, log_softmax, loss_and_grads, one_hot
+from fnnet.network import (
+    Labels,
+    Params,
+    check_params,
+    forward,
+    log_softmax,
+    loss_and_grads,
+    one_hot,
+)
 from fnnet.rmsprop import RMSPropState, rmsprop_update
-from fnnet.trees import FloatArray
+from fnnet.trees import FloatArray, tree_leaves
 
 EVALUATION_ROWS = 1024  # samples evaluated at once: bounds memory, keeps the products efficient
 
 
 class DivergenceError(ArithmeticError):
-    """The loss is no longer finite; the message names epoch and batch."""
+    """A loss or a gradient is no longer finite.
+
+    The message names the epoch, the batch and the epoch whose record is the last good one; so do
+    the attributes `epoch`, `batch` and `last_good`.
+    """
+
+    def __init__(self, what: str, epoch: int, batch: int) -> None:
+        self.epoch, self.batch, self.last_good = epoch, batch, epoch - 1
+        super().__init__(
+            f"{what} in epoch {epoch}, batch {batch}: the state after epoch {epoch - 1} is the "
+            "last good one; go on from there with a smaller learning rate"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +112,7 @@ def train(
     epochs: int,
     batch_size: int = 32,
     start: int = 0,
+    check_finite: bool = True,
 ) -> Iterator[Epoch]:
     """Train epoch by epoch, yielding an immutable record after each.
 
@@ -107,20 +127,25 @@ def train(
     epochs : number of the last epoch
     batch_size : samples a step, >= 1
     start : number of epochs that `state` has already seen
+    check_finite : whether to stop where a loss or a gradient is no longer finite
 
     Raises
     ------
     ValueError
-        If `batch_size` is below 1, `epochs` or `start` is negative, or a split is empty.
+        If `batch_size` is below 1, `epochs` or `start` is negative, a split is empty or a parameter
+        is not finite.
     DivergenceError
-        If the loss of a batch is not finite. The last record yielded holds the last good state.
+        If a loss or a gradient is not finite. The last record yielded holds the last good state.
     """
     if epochs < 0 or start < 0:
         raise ValueError(f"epochs and start must be >= 0, got {epochs} and {start}")
     for split in (train, test):
         if split is not None:
             check_batches(split, batch_size)
-    return _epochs(state, train, test, np.random.default_rng(rng), epochs, batch_size, start)
+    if check_finite:
+        check_params(state.params)
+    rng = np.random.default_rng(rng)
+    return _epochs(state, train, test, rng, range(start + 1, epochs + 1), batch_size, check_finite)
 
 
 def _epochs(
@@ -128,19 +153,29 @@ def _epochs(
     train: Split,
     test: Split | None,
     rng: np.random.Generator,
-    epochs: int,
+    epochs: range,
     batch_size: int,
-    start: int,
+    check_finite: bool,
 ) -> Iterator[Epoch]:
     dtype = state.params.layers[0].w.dtype
-    for epoch in range(start + 1, epochs + 1):
+    for epoch in epochs:
         began = time.perf_counter()
         for batch, (x, y) in enumerate(batches(rng, train, batch_size, dtype), 1):
-            state, loss = train_step(state, x, y)
-            if not math.isfinite(loss):
-                raise DivergenceError(f"the loss is {loss} in epoch {epoch}, batch {batch}")
+            before = state
+            state, loss = train_step(before, x, y)
+            if check_finite and not math.isfinite(loss):
+                # A gradient that was not finite shows here one batch late, in the parameters.
+                if not _is_finite(before.params):
+                    raise DivergenceError("a gradient was not finite", epoch, batch - 1)
+                raise DivergenceError(f"the loss was {loss}", epoch, batch)
+        if check_finite and not _is_finite(state.params):
+            raise DivergenceError("a gradient was not finite", epoch, batch)
         seconds = time.perf_counter() - began
         yield Epoch(state, _measure(state.params, train, test, epoch, seconds))
+
+
+def _is_finite(tree: Params) -> bool:
+    return all(bool(np.all(np.isfinite(leaf))) for leaf in tree_leaves(tree))
 
 
 def _measure(
@@ -158,15 +193,19 @@ def evaluate(params: Params, split: Split) -> Evaluation:
 
     Parameters
     ----------
-    params : the network
+    params : one network, not an ensemble
     split : the data; where labels are distributions, a sample's true class is the likeliest
 
     Raises
     ------
     TypeError, ValueError
-        As `loss`, or if the split is empty.
+        As `loss`, or if the split is empty or `params` an ensemble.
     """
     check_batches(split, EVALUATION_ROWS)
+    if params.layers[-1].w.ndim != 2:
+        raise ValueError(
+            f"params must be one network, got an ensemble of shape {params.layers[-1].w.shape[:-2]}"
+        )
     k = params.layers[-1].w.shape[-1]
     total, confusion = 0.0, np.zeros((k, k), np.intp)
     for start in range(0, len(split), EVALUATION_ROWS):
