@@ -3,17 +3,10 @@
 The names below stand in the order in which the README introduces them.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from fnnet.batches import Dataset, Split, as_inputs, batches, hold_out
-from fnnet.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from fnnet.datasets import (
-    DownloadError,
-    load_dataset,
-    load_digits,
-    load_fashion_mnist,
-    load_kmnist,
-    load_mnist,
-)
-from fnnet.idx import IDXError, read_idx, write_idx
 from fnnet.network import (
     Layer,
     Params,
@@ -39,6 +32,18 @@ from fnnet.training import (
     train_step,
 )
 from fnnet.trees import tree_allclose, tree_equal, tree_leaves, tree_map, tree_ravel
+
+if TYPE_CHECKING:
+    from fnnet.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+    from fnnet.datasets import (
+        DownloadError,
+        load_dataset,
+        load_digits,
+        load_fashion_mnist,
+        load_kmnist,
+        load_mnist,
+    )
+    from fnnet.idx import IDXError, read_idx, write_idx
 
 __all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
     "Layer",
@@ -87,3 +92,31 @@ __all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
     "tree_equal",
     "tree_allclose",
 ]
+
+# Files and downloads need half the standard library: what needs them is imported when first asked
+# for, so that `import fnnet` costs little more than `import numpy`.
+_LAZY = {
+    "checkpoints": ("Checkpoint", "CheckpointError", "load_checkpoint", "save_checkpoint"),
+    "datasets": (
+        "DownloadError",
+        "load_dataset",
+        "load_digits",
+        "load_fashion_mnist",
+        "load_kmnist",
+        "load_mnist",
+    ),
+    "idx": ("IDXError", "read_idx", "write_idx"),
+}
+
+
+if not TYPE_CHECKING:  # else a type checker would believe in any name at all
+
+    def __getattr__(name):
+        for module, names in _LAZY.items():
+            if name in names:
+                return getattr(import_module(f"fnnet.{module}"), name)
+        raise AttributeError(f"module 'fnnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *(name for names in _LAZY.values() for name in names)]
