@@ -92,7 +92,8 @@ def init_params(
 
 def relu(z: FloatArray) -> FloatArray:
     """max(z, 0), element by element; its derivative at 0 is taken as 0."""
-    return np.clip(z, 0, np.inf)  # three times as fast as np.maximum with a scalar
+    positive: FloatArray = z.clip(0, np.inf)  # three times as fast as np.maximum with a scalar
+    return positive
 
 
 def forward(params: Params, x: FloatArray) -> FloatArray:
@@ -272,7 +273,7 @@ def one_hot(y: Labels, logits: FloatArray) -> FloatArray:
     if labels.dtype.kind in "ui":
         if labels.shape not in ((n,), logits.shape[:-1]):
             raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {labels.shape}")
-        if labels.min() < 0 or labels.max() >= k:
+        if labels.max() >= k or (labels.dtype.kind == "i" and labels.min() < 0):
             raise ValueError(
                 f"y must hold classes in [0, {k}), got values from {labels.min()} to {labels.max()}"
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,25 @@ ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
 
 
 class Tree:
-    """Base of dataclasses that remember the vector behind their leaves; see `freeze`."""
+    """Base of dataclasses that remember the vector behind their leaves; see `freeze`.
+
+    Their leaves are cut out of the vector when first looked at, so that gradients and mean squares
+    that only pass through an optimizer cost nothing but their numbers.
+    """
 
     __slots__ = ("_flat",)
+
+    if not TYPE_CHECKING:  # else a type checker would believe in any attribute at all
+
+        def __getattr__(self, name):
+            # Python asks here for slots that are still empty, and for what does not exist.
+            if name not in type(self).__match_args__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            vector, layout = self._flat
+            built = layout.build(iter(layout.leaves(vector)))
+            for field in built.__match_args__:
+                object.__setattr__(self, field, getattr(built, field))
+            return getattr(built, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +51,14 @@ class Layout(Generic[T]):
     structure : nodes and leaf shapes as nested tuples; equal for trees of one structure
     parts : start, stop and shape of each leaf
     size : length of the vector
+    kind : type of the tree
     build : function from leaves, in order, to a tree
     """
 
     structure: object
     parts: tuple[tuple[int, int, tuple[int, ...]], ...]
     size: int
+    kind: type[T]
     build: Callable[[Iterator[FloatArray]], T]
 
     def leaves(self, vector: FloatArray) -> list[FloatArray]:
@@ -199,10 +217,11 @@ def flat(tree: T) -> tuple[FloatArray, Layout[T]]:
 def freeze(vector: FloatArray, layout: Layout[T]) -> T:
     """A tree of read-only views of a vector, which the caller gives up; the tree remembers it."""
     read_only(vector)
-    tree = layout.build(iter(layout.leaves(vector)))
-    if isinstance(tree, Tree):
+    if issubclass(layout.kind, Tree):
+        tree = object.__new__(layout.kind)
         object.__setattr__(tree, "_flat", (vector, layout))
-    return tree
+        return tree
+    return layout.build(iter(layout.leaves(vector)))
 
 
 def empty(size: int, like: FloatArray) -> FloatArray:
@@ -248,7 +267,7 @@ def _layout(tree: T) -> Layout[T]:
     for leaf in tree_leaves(tree):
         parts.append((start, start + leaf.size, leaf.shape))
         start += leaf.size
-    return Layout((_nodes(tree), *parts), tuple(parts), start, _builder(tree))
+    return Layout((_nodes(tree), *parts), tuple(parts), start, type(tree), _builder(tree))
 
 
 def _builder(node: Any) -> Callable[[Iterator[FloatArray]], Any]:
