@@ -13,7 +13,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.trees import FloatArray, Tree, empty, flat, freeze, is_array, tree_leaves, tree_map
+from fnnet.trees import (
+    FloatArray,
+    Tree,
+    empty,
+    flat,
+    freeze,
+    is_array,
+    read_only,
+    tree_leaves,
+    tree_map,
+)
 
 Labels: TypeAlias = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
 Classes: TypeAlias = npt.NDArray[np.intp]
@@ -29,10 +39,18 @@ class Layer(Tree):
     ----------
     w : (inputs, outputs) float array, the weights
     b : (outputs,) float array, the biases
+
+    Both are read-only: a NumPy array that could be written to is copied on the way in.
     """
 
     w: FloatArray
     b: FloatArray
+
+    def __post_init__(self) -> None:
+        for name in ("w", "b"):
+            array = getattr(self, name)
+            if type(array) is np.ndarray and array.flags.writeable:
+                object.__setattr__(self, name, read_only(array.copy())[...])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -294,9 +312,13 @@ def one_hot(y: Labels, logits: FloatArray) -> FloatArray:
 def _activations(params: Params, x: FloatArray) -> list[FloatArray]:
     """Inputs of each layer, then the logits."""
     h = [x]
-    for layer in params.layers[:-1]:
-        h.append(relu(_affine(h[-1], layer)))  # (1)
-    h.append(_affine(h[-1], params.layers[-1]))  # (2)
+    try:
+        for layer in params.layers[:-1]:
+            h.append(relu(_affine(h[-1], layer)))  # (1)
+        h.append(_affine(h[-1], params.layers[-1]))  # (2)
+    except ValueError:
+        check_params(params)  # says which layer does not fit
+        raise
     return h
 
 

@@ -29,6 +29,9 @@ class Tree:
 
     __slots__ = ("_flat",)
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), _children(self)  # copies and pickles are as read-only as what they copy
+
     if not TYPE_CHECKING:  # else a type checker would believe in any attribute at all
 
         def __getattr__(self, name):
@@ -122,7 +125,7 @@ def tree_map(f: Callable[..., FloatArray], tree: T, *rest: T) -> T:
         if not is_array(result):
             raise TypeError(f"f must return an array, got {type(result).__name__}")
     build: Callable[[Iterator[FloatArray]], T] = _builder(tree)
-    shaped = build(iter(results))
+    shaped = build(read_only(leaf[...]) for leaf in results)
     if len({(type(leaf), leaf.dtype) for leaf in results}) > 1:
         return build(read_only(leaf.copy()) for leaf in results)
     return freeze(*_filled(shaped, results))
