@@ -67,6 +67,8 @@ def plot_predictions(
 ) -> Figure:
     """Images beside bars of their logits; the prediction is blue where right, orange where wrong.
 
+    Bars begin a little below an image's least logit: only differences between logits mean anything.
+
     Parameters
     ----------
     images : (N, H, W) array; 0 is drawn as paper, the maximum as ink
@@ -100,8 +102,8 @@ def plot_predictions(
         bars = _bare(figure.add_subplot(grid[row, 2 * column + 1]))
         colours = [GREY] * k
         colours[guess] = colour
-        bars.barh(np.arange(k), logits[i], color=colours, height=0.8)
-        bars.axvline(0, color=INK, lw=0.6)
+        low = 1.05 * logits[i].min() - 0.05 * logits[i].max()
+        bars.barh(np.arange(k), logits[i] - low, left=low, color=colours, height=0.8)
         bars.set_yticks(np.arange(k), names, fontsize=6)
         bars.invert_yaxis()
     return figure
@@ -148,11 +150,13 @@ def plot_confusion(confusion: IntArray, classes: Sequence[str] | None = None) ->
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     bar = figure.colorbar(shades, ax=axes, fraction=0.045, pad=0.03)
-    bar.set_label("mistakes (% of the true class)")
+    bar.set_label("mistakes (% of the true class)", fontsize=9)
+    bar.ax.tick_params(length=0, labelsize=8)
+    bar.ax.spines[:].set_visible(False)
     return figure
 
 
-def plot_weights(w: FloatArray, shape: tuple[int, ...], limit: int = 64) -> Figure:
+def plot_weights(w: FloatArray, shape: tuple[int, ...], limit: int = 32) -> Figure:
     """Weights of the first layer as images, one for each hidden unit, the largest norms first.
 
     Blue is positive, red negative, white zero; every image has its own scale.
@@ -175,7 +179,7 @@ def plot_weights(w: FloatArray, shape: tuple[int, ...], limit: int = 64) -> Figu
     order = np.argsort(-np.linalg.norm(w, axis=0), kind="stable")[:limit]
     columns = min(len(order), 16)
     rows = math.ceil(len(order) / columns)
-    figure = _figure(0.5 * columns, 0.5 * rows)
+    figure = _figure(0.48 * columns, 0.48 * rows)
     for i, unit in enumerate(order, 1):
         axes = _bare(figure.add_subplot(rows, columns, i))
         bound = float(np.abs(w[:, unit]).max()) or 1.0

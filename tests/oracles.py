@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -71,3 +73,48 @@ def problem(
     if soft:
         return params, x, soft_labels(rng, n, sizes[-1])
     return params, x, rng.integers(0, sizes[-1], n)
+
+
+def smooth_problem(
+    sizes: tuple[int, ...], soft: bool = False
+) -> tuple[fnnet.Params, Matrix, npt.NDArray[np.int64] | Matrix]:
+    """A `problem` none of whose hidden units is so near 0 that a small step switches it."""
+    return next(
+        found
+        for found in (problem(sizes, soft=soft, seed=seed) for seed in count())
+        if distance_from_kinks(*found[:2]) > 1e-3
+    )
+
+
+def distance_from_kinks(params: fnnet.Params, x: Matrix) -> float:
+    """The smallest absolute value before any rectifier."""
+    distance, h = np.inf, x
+    for layer in params.layers[:-1]:
+        z = np.asarray(h @ layer.w + layer.b, np.float64)
+        distance, h = min(distance, np.min(np.abs(z))), np.where(z > 0, z, 0)
+    return float(distance)
+
+
+def logits(params: fnnet.Params, x: Matrix) -> Matrix:
+    """Row by row and unit by unit, in float64."""
+    rows = []
+    for row in x:
+        h = [float(value) for value in row]
+        for i, layer in enumerate(params.layers):
+            columns = zip(layer.w.T.tolist(), layer.b.tolist(), strict=True)
+            h = [sum(a * b for a, b in zip(h, w, strict=True)) + b for w, b in columns]
+            if i < len(params.layers) - 1:
+                h = [max(a, 0.0) for a in h]
+        rows.append(h)
+    return np.array(rows).reshape(len(x), -1)
+
+
+def cross_entropy(z: Matrix, y: npt.NDArray[np.integer] | Matrix) -> float:
+    """Minus the mean log-likelihood, with log-sum-exp shifted by hand, in float64."""
+    rows = np.eye(z.shape[1])[y] if y.dtype.kind in "ui" else np.asarray(y)
+    total = 0.0
+    for row, labels in zip(z.tolist(), rows.tolist(), strict=True):
+        top = max(row)
+        normaliser = top + math.log(math.fsum(math.exp(a - top) for a in row))
+        total += math.fsum(label * (normaliser - a) for a, label in zip(row, labels, strict=True))
+    return total / len(z)
