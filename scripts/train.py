@@ -13,15 +13,18 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import fnnet
 from fnnet.files import atomic_write
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist")
 DEFAULTS: dict[str, Any] = {
@@ -144,8 +147,8 @@ def run(settings: argparse.Namespace) -> None:
     if not settings.resume:
         start(settings, (data.train.x[0].size, *settings.hidden, len(data.classes)), rng)
     checkpoint = fnnet.load_checkpoint(path)
-    saved = json.dumps({name: getattr(settings, name) for name in DEFAULTS}, indent=1)
-    write_text(settings.out / "run.json", saved + "\n")
+    chosen = json.dumps({name: getattr(settings, name) for name in DEFAULTS}, indent=1)
+    write_text(settings.out / "run.json", chosen + "\n")
     records = fnnet.train(
         checkpoint.state,
         train,
@@ -156,12 +159,10 @@ def run(settings: argparse.Namespace) -> None:
         start=checkpoint.epoch,
     )
     split = "validation" if settings.validation else "test"
+    checkpoints = saved(records, checkpoint, settings.out, split)
+    for last in progress(checkpoints, checkpoint.epoch, settings, split):
+        checkpoint = last
     history = checkpoint.history
-    for epoch in progress(records, checkpoint.epoch, settings, split):
-        history = (*history, epoch.metrics)
-        checkpoint = fnnet.Checkpoint(epoch.state, checkpoint.rng, epoch.metrics.epoch, history)
-        fnnet.save_checkpoint(path, checkpoint)
-    write_text(settings.out / "history.csv", table(history, split))
     params = checkpoint.state.params
     evaluation = fnnet.evaluate(params, data.test)
     drawn = draw(settings, data, params, evaluation, history, split)
@@ -170,35 +171,47 @@ def run(settings: argparse.Namespace) -> None:
         print(f"{path}, history.csv and run.json; {drawn}")
 
 
-def progress(
-    records: Iterator[fnnet.Epoch], done: int, settings: argparse.Namespace, split: str
-) -> Iterator[fnnet.Epoch]:
-    """The records, shown as they come: a bar on a terminal, a line each elsewhere."""
-    if settings.quiet:
-        yield from records
-        return
-    bar = None
-    if sys.stderr.isatty():
-        try:
-            from tqdm import tqdm
-
-            bar = tqdm(total=settings.epochs, initial=done, unit="epoch")
-        except ImportError:
-            pass
+def saved(
+    records: Iterable[fnnet.Epoch], checkpoint: fnnet.Checkpoint, out: Path, split: str
+) -> Iterator[fnnet.Checkpoint]:
+    """Each record as the checkpoint that it became on the disk."""
     for record in records:
-        row = record.metrics
+        history = (*checkpoint.history, record.metrics)
+        checkpoint = fnnet.Checkpoint(record.state, checkpoint.rng, record.metrics.epoch, history)
+        fnnet.save_checkpoint(out / "checkpoint.npz", checkpoint)
+        write_text(out / "history.csv", table(history, split))
+        yield checkpoint
+
+
+def progress(
+    checkpoints: Iterable[fnnet.Checkpoint], done: int, settings: argparse.Namespace, split: str
+) -> Iterator[fnnet.Checkpoint]:
+    """The checkpoints, shown as they come: a bar on a terminal, a line each elsewhere."""
+    bar = None if settings.quiet else terminal_bar(settings.epochs, done)
+    for checkpoint in checkpoints:
+        row = checkpoint.history[-1]
         text = (
             f"loss {row.train_loss:.4f}, {split} loss {row.test_loss:.4f}, "
             f"{split} accuracy {row.test_accuracy:.2%}"
         )
-        if bar is None:
-            print(f"epoch {row.epoch}/{settings.epochs}: {text}", flush=True)
-        else:
+        if bar is not None:
             bar.set_postfix_str(text, refresh=False)
             bar.update()
-        yield record
+        elif not settings.quiet:
+            print(f"epoch {row.epoch}/{settings.epochs}: {text}", flush=True)
+        yield checkpoint
     if bar is not None:
         bar.close()
+
+
+def terminal_bar(total: int, done: int) -> tqdm[Any] | None:
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=total, initial=done, unit="epoch")
 
 
 def table(history: Sequence[fnnet.Metrics], split: str) -> str:
