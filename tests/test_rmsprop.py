@@ -293,7 +293,7 @@ def test_what_is_no_number_is_refused(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_parameters_that_are_not_finite_are_refused(value: float) -> None:
-    broken = fnnet.tree_map(lambda leaf: leaf * np.array([1, value]), PARAMS)
+    broken = fnnet.tree_map(lambda leaf: leaf + np.array([0, value]), PARAMS)
     with pytest.raises(ValueError, match=r"params must be finite, leaf 0 of shape \(3, 2\) is not"):
         rmsprop_init(broken)
 
