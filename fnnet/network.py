@@ -366,7 +366,8 @@ def _array(value: Any) -> npt.NDArray[Any]:
 def _floats(name: str, value: FloatArray) -> FloatArray:
     array = _array(value)
     if array.dtype.kind != "f":
-        raise TypeError(f"{name} must be an array of floats, got dtype {array.dtype}")
+        hint = "; as_inputs makes floats of images" if array.dtype == np.uint8 else ""
+        raise TypeError(f"{name} must be an array of floats, got dtype {array.dtype}{hint}")
     return array
 
 
