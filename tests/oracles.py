@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +96,7 @@ def distance_from_kinks(params: fnnet.Params, x: Matrix) -> float:
     return float(distance)
 
 
-def logits(params: fnnet.Params, x: Matrix) -> Matrix:
+def logits(params: fnnet.Params, x: npt.NDArray[Any]) -> Matrix:
     """Row by row and unit by unit, in float64."""
     rows = []
     for row in x:
@@ -109,7 +110,7 @@ def logits(params: fnnet.Params, x: Matrix) -> Matrix:
     return np.array(rows).reshape(len(x), -1)
 
 
-def cross_entropy(z: Matrix, y: npt.NDArray[np.integer] | Matrix) -> float:
+def cross_entropy(z: Matrix, y: npt.NDArray[Any]) -> float:
     """Minus the mean log-likelihood, with log-sum-exp shifted by hand, in float64."""
     rows = np.eye(z.shape[1])[y] if y.dtype.kind in "ui" else np.asarray(y)
     total = 0.0
