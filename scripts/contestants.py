@@ -1,0 +1,482 @@
+"""Libraries that train one network, each in a process of its own.
+
+`scripts/benchmark.py` starts ``python contestants.py NAME JSON`` and asks for epochs, latencies and
+memory, one line of JSON a question. Every contestant starts from the same parameters, takes the
+samples in the same order and applies RMSProp (scikit-learn, which has none, applies Adam), so that
+all end where they should: their accuracies after an epoch are compared, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import fnnet
+
+RATE, DECAY, EPS = 1e-3, 0.9, 1e-8
+INK = 0.191  # share of MNIST's pixels that are not 0
+
+Sizes = Sequence[int]
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A library that has the network in `state` and can train it.
+
+    Attributes
+    ----------
+    state : whatever the library keeps between steps
+    epoch : function (state, rng) to the state after one epoch in the order rng.permutation(n)
+    predict : function (state, x) to the classes of (N, d) or (d,) float32 inputs, as NumPy has them
+    """
+
+    state: Any
+    epoch: Callable[[Any, np.random.Generator], Any]
+    predict: Callable[[Any, Array], Array]
+
+
+def fnnet_steps(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant:
+    """fnnet, in the loop that its README shows."""
+
+    def epoch(state: fnnet.RMSPropState, rng: np.random.Generator) -> fnnet.RMSPropState:
+        for x, y in fnnet.batches(rng, split, batch_size):
+            state, _ = fnnet.train_step(state, x, y)
+        return state
+
+    state = fnnet.rmsprop_init(fnnet.init_params(0, sizes), RATE, DECAY, EPS)
+    return Contestant(state, epoch, lambda state, x: fnnet.predict(state.params, x))
+
+
+def torch_steps(
+    split: fnnet.Split, sizes: Sizes, batch_size: int, compiled: bool = False
+) -> Contestant:
+    """PyTorch: modules, autograd and `torch.optim.RMSprop`; compiled: the whole step as one."""
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    model = torch.nn.Sequential()
+    for layer in fnnet.init_params(0, sizes).layers:
+        linear = torch.nn.Linear(*layer.w.shape)
+        linear.weight.data.copy_(torch.from_numpy(layer.w.T.copy()))
+        linear.bias.data.copy_(torch.from_numpy(layer.b.copy()))
+        model.extend([linear, torch.nn.ReLU()])
+    model.pop(-1)
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=RATE, alpha=DECAY, eps=EPS)
+    loss = torch.nn.CrossEntropyLoss()
+    images = torch.from_numpy(split.x.reshape(len(split), -1).copy())
+    labels = torch.from_numpy(split.y.astype(np.int64))
+
+    def step(x: Any, y: Any) -> None:
+        optimizer.zero_grad()
+        loss(model(x), y).backward()
+        optimizer.step()
+
+    if compiled:
+        step = torch.compile(step)
+
+    def epoch(model: Any, rng: np.random.Generator) -> Any:
+        for rows in torch.from_numpy(rng.permutation(len(split))).split(batch_size):
+            step(images.index_select(0, rows).float().div_(255), labels.index_select(0, rows))
+        return model
+
+    def predict(model: Any, x: Array) -> Array:
+        with torch.inference_mode():
+            classes: Array = model(torch.from_numpy(x)).argmax(-1).numpy()
+        return classes
+
+    return Contestant(model, epoch, predict)
+
+
+def sklearn_epochs(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant:
+    """scikit-learn: `MLPClassifier.partial_fit`, which is one epoch of Adam from its own start.
+
+    It takes floats only, so the images are scaled beforehand, outside the clock.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    x, classes = fnnet.as_inputs(split.x), np.arange(sizes[-1])
+    model = MLPClassifier(
+        tuple(sizes[1:-1]), batch_size=min(batch_size, len(x)), alpha=0, random_state=0
+    )
+
+    def epoch(model: Any, rng: np.random.Generator) -> Any:
+        return model.partial_fit(x, split.y, classes=classes)
+
+    def predict(model: Any, x: Array) -> Array:
+        classes: Array = model.predict(x if x.ndim == 2 else x[None])
+        return classes
+
+    return Contestant(model, epoch, predict)
+
+
+def jax_steps(
+    split: fnnet.Split, sizes: Sizes, batch_size: int, scanned: bool = False
+) -> Contestant:
+    """JAX: one jitted step that reuses its state's memory; scanned: one jitted epoch.
+
+    The steps take batches that NumPy gathers, which is faster than gathering under `jit`; the
+    scanned epoch gathers from the images on the device.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    params = [
+        (jnp.array(layer.w), jnp.array(layer.b)) for layer in fnnet.init_params(0, sizes).layers
+    ]
+    pixels, labels = split.x.reshape(len(split), -1), split.y.astype(np.int32)
+    count, whole = len(split), len(split) // batch_size * batch_size
+
+    def forward(params: Any, x: Any) -> Any:
+        *hidden, (w, b) = params
+        for hidden_w, hidden_b in hidden:
+            x = jax.nn.relu(x @ hidden_w + hidden_b)
+        return x @ w + b
+
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        log_p = jax.nn.log_softmax(forward(params, x))
+        return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean()
+
+    def step(state: Any, x: Any, y: Any) -> Any:
+        params, v = state
+        g = jax.grad(loss)(params, x.astype(jnp.float32) / 255, y)
+        v = jax.tree.map(lambda v, g: DECAY * v + (1 - DECAY) * g**2, v, g)
+        params = jax.tree.map(lambda w, v, g: w - RATE * g / (jnp.sqrt(v) + EPS), params, v, g)
+        return params, v
+
+    def scan(state: Any, images: Any, labels: Any, order: Any) -> Any:
+        def gathered(state: Any, rows: Any) -> tuple[Any, None]:
+            return step(state, images[rows], labels[rows]), None
+
+        state, _ = jax.lax.scan(gathered, state, order[:whole].reshape(-1, batch_size))
+        return state if whole == count else gathered(state, order[whole:])[0]
+
+    jitted_step, jitted_scan = (jax.jit(f, donate_argnums=0) for f in (step, scan))
+    on_device = (jnp.asarray(pixels), jnp.asarray(labels)) if scanned else ()
+
+    def steps(state: Any, rng: np.random.Generator) -> Any:
+        order = rng.permutation(count)
+        for start in range(0, count, batch_size):
+            rows = order[start : start + batch_size]
+            state = jitted_step(state, pixels.take(rows, axis=0), labels.take(rows))
+        return jax.block_until_ready(state)
+
+    def epoch(state: Any, rng: np.random.Generator) -> Any:
+        order = rng.permutation(count).astype(np.int32)
+        return jax.block_until_ready(jitted_scan(state, *on_device, order))
+
+    classes = jax.jit(lambda params, x: forward(params, x).argmax(-1))
+    state = params, jax.tree.map(jnp.zeros_like, params)
+    return Contestant(
+        state, epoch if scanned else steps, lambda state, x: np.asarray(classes(state[0], x))
+    )
+
+
+def bare_products(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant:
+    """The matrix products of an epoch's steps and nothing else: what no library in NumPy can beat.
+
+    Batches are neither gathered nor scaled: all steps take one batch, which stays in the cache as a
+    freshly gathered one would be.
+    """
+    steps, rest = divmod(len(split), batch_size)
+    full = products(split, sizes, batch_size)
+    short = products(split, sizes, rest) if rest else ()
+
+    def epoch(state: None, rng: np.random.Generator) -> None:
+        for _ in range(steps):
+            for product in full:
+                product()
+        for product in short:
+            product()
+
+    return Contestant(None, epoch, lambda state, x: np.empty(0))
+
+
+def products(split: fnnet.Split, sizes: Sizes, batch_size: int) -> list[Callable[[], Array]]:
+    """Each matrix product of a training step, forward and then backward, as a call."""
+    w = [layer.w for layer in fnnet.init_params(0, sizes).layers]
+    h = [fnnet.as_inputs(split.x[:batch_size])]
+    for width in sizes[1:]:
+        h.append(np.ones((batch_size, width), np.float32))
+
+    def product(a: Array, b: Array) -> Callable[[], Array]:
+        out = a @ b
+        return lambda: np.matmul(a, b, out)
+
+    forward = [product(x, weights) for x, weights in zip(h, w, strict=False)]
+    of_weights = [product(x.T, dz) for x, dz in pairwise(h)]
+    of_inputs = [product(dz, weights.T) for dz, weights in zip(h[2:], w[1:], strict=True)]
+    return forward + of_weights + of_inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a contestant is called, the module without which it cannot run, and how it is made."""
+
+    title: str
+    module: str
+    make: Callable[[fnnet.Split, Sizes, int], Contestant]
+
+
+KINDS = {
+    "fnnet": Kind("fnnet", "numpy", fnnet_steps),
+    "torch": Kind("PyTorch, eager", "torch", torch_steps),
+    "torch-compiled": Kind("PyTorch, compiled step", "torch", partial(torch_steps, compiled=True)),
+    "sklearn": Kind("scikit-learn (Adam)", "sklearn", sklearn_epochs),
+    "jax": Kind("JAX, jitted step", "jax", jax_steps),
+    "jax-scan": Kind("JAX, jitted epoch", "jax", partial(jax_steps, scanned=True)),
+    "products": Kind("bare products", "numpy", bare_products),
+}
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+
+
+def version_of(module: str) -> str | None:
+    """Version of the distribution of a module, or None where it is not installed."""
+    if find_spec(module) is None:
+        return None
+    with contextlib.suppress(PackageNotFoundError):
+        return version(DISTRIBUTIONS.get(module, module))
+    return "in this folder"
+
+
+def load(directory: str | None, samples: int = 60_000) -> fnnet.Dataset:
+    """MNIST of a folder, or synthetic images of its shape; the first `samples` to train on."""
+    if directory is None:
+        return synthetic(samples)
+    data = fnnet.load_mnist(directory, download=False)
+    return replace(data, train=fnnet.Split(data.train.x[:samples], data.train.y[:samples]))
+
+
+def synthetic(samples: int) -> fnnet.Dataset:
+    """Images of MNIST's shape, margins and share of ink, in ten classes much like each other."""
+    rng = np.random.default_rng(0)
+    patterns = np.zeros((10, 28, 28), np.float32)
+    patterns[:, 4:24, 4:24] = 1 + 0.5 * rng.random((10, 20, 20))
+    patterns *= INK / patterns.mean()
+    train, test = (_drawn(rng, patterns, n) for n in (samples, 10_000))
+    return fnnet.Dataset("synthetic", train, test, tuple("0123456789"))
+
+
+def _drawn(rng: np.random.Generator, patterns: Array, n: int) -> fnnet.Split:
+    """n images whose pixels have ink as likely as their class's pattern says."""
+    y = rng.integers(0, len(patterns), n).astype(np.uint8)
+    x = np.empty((n, *patterns.shape[1:]), np.uint8)
+    for start in range(0, n, 1_000):
+        block = patterns[y[start : start + 1_000]]
+        lit = rng.random(block.shape, np.float32) < block
+        x[start : start + 1_000] = lit * rng.integers(1, 256, block.shape, np.uint8)
+    return fnnet.Split(x, y)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Environment of a process whose libraries are to use this many threads."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    return {
+        **os.environ,
+        **dict.fromkeys(names, str(threads)),
+        "XLA_FLAGS": one if threads == 1 else "",
+        "JAX_PLATFORMS": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def pin(threads: int) -> None:
+    """Keep this process on as many cores as it may have threads, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Desk:
+    """A contestant's side of the conversation: each method answers one question."""
+
+    def __init__(self, name: str, directory: str | None, samples: int) -> None:
+        self.make = KINDS[name].make
+        self.data = load(directory, samples)
+
+    def start(self, sizes: Sizes, batch_size: int) -> None:
+        """Take up a new network."""
+        self.rng = np.random.default_rng(1)
+        self.contestant = self.make(self.data.train, sizes, batch_size)
+
+    def epoch(self) -> float:
+        """Seconds that one epoch of training took."""
+        began = time.perf_counter()
+        state = self.contestant.epoch(self.contestant.state, self.rng)
+        seconds = time.perf_counter() - began
+        self.contestant = replace(self.contestant, state=state)
+        return seconds
+
+    def accuracy(self) -> float | None:
+        """Accuracy on the test split, where there are predictions."""
+        x = fnnet.as_inputs(self.data.test.x)
+        classes = self.contestant.predict(self.contestant.state, x)
+        return float(np.mean(classes == self.data.test.y)) if len(classes) else None
+
+    def latency(self, rows: int, repeats: int) -> float:
+        """Median seconds from inputs to classes, both NumPy's; of one row as a vector."""
+        x = fnnet.as_inputs(self.data.test.x[:rows])
+        x = x[0] if rows == 1 else x
+        predict, state, seconds = self.contestant.predict, self.contestant.state, []
+        for _ in range(repeats + 1):
+            began = time.perf_counter()
+            predict(state, x)
+            seconds.append(time.perf_counter() - began)
+        return median(seconds[1:])
+
+    def memory(self) -> int:
+        """Largest resident size so far, in bytes."""
+        return peak_memory()
+
+    def profile(self, sizes: Sizes, batch_size: int, steps: int) -> dict[str, float]:
+        """Where a step's time goes."""
+        return profile(self.data.train, sizes, batch_size, steps)
+
+
+def profile(split: fnnet.Split, sizes: Sizes, batch_size: int, steps: int) -> dict[str, float]:
+    """Microseconds of the parts of a training step of fnnet, and of the floors beneath them.
+
+    The calls are timed on a network and a batch of single numbers, where nothing else takes time;
+    what the network's functions take beyond products and calls is element-wise arithmetic.
+    """
+    gather, network, optimizer = _parts(split, sizes, batch_size, steps)
+    dots = fnnet.Split(split.x.reshape(len(split), -1)[:, :1], np.zeros(len(split), np.uint8))
+    calls = _parts(dots, [1] * len(sizes), 1, steps)
+    layers, multiply = len(sizes) - 1, products(split, sizes, batch_size)
+    forward, backward = (_time(part, steps) for part in (multiply[:layers], multiply[layers:]))
+    vector, _ = fnnet.tree_ravel(fnnet.init_params(0, sizes))
+    target = np.empty_like(vector)
+    return {
+        "gather and scale": gather - calls[0],
+        "forward products": forward,
+        "backward products": backward,
+        "element-wise, network": network - forward - backward - calls[1],
+        "element-wise, optimizer": optimizer - calls[2],
+        "calls": sum(calls),
+        "step": gather + network + optimizer,
+        "floor: products": forward + backward,
+        "floor: one pass over parameters": _time([lambda: np.copyto(target, vector)], steps),
+    }
+
+
+def _parts(split: fnnet.Split, sizes: Sizes, batch_size: int, steps: int) -> list[float]:
+    """Median microseconds of a step's three calls: next batch, loss and gradient, update."""
+    clock, times = time.perf_counter, []
+    state = fnnet.rmsprop_init(fnnet.init_params(0, sizes), RATE, DECAY, EPS)
+    stream = _full_batches(split, batch_size)
+    for _ in range(steps):
+        began = clock()
+        x, y = next(stream)
+        gathered = clock()
+        _, gradient = fnnet.loss_and_grads(state.params, x, y)
+        differentiated = clock()
+        state = fnnet.rmsprop_update(state, gradient)
+        times.append((gathered - began, differentiated - gathered, clock() - differentiated))
+    return [1e6 * median(column) for column in zip(*times, strict=True)]
+
+
+def _full_batches(split: fnnet.Split, batch_size: int) -> Iterator[tuple[Array, Array]]:
+    while True:
+        for x, y in fnnet.batches(0, split, batch_size):
+            if len(x) == batch_size:
+                yield x, y
+
+
+def _time(calls: Sequence[Callable[[], Any]], steps: int) -> float:
+    """Median microseconds of making all calls once."""
+    times = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        for call in calls:
+            call()
+        times.append(time.perf_counter() - began)
+    return 1e6 * median(times)
+
+
+class Worker:
+    """A contestant's process, as its parent sees it."""
+
+    def __init__(
+        self, name: str, threads: int, directory: str | None, samples: int = 60_000
+    ) -> None:
+        job = {"threads": threads, "directory": directory, "samples": samples}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, name, json.dumps(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(threads),
+            text=True,
+        )
+
+    def ask(self, question: str, **arguments: Any) -> Any:
+        """The answer of a method of `Desk`.
+
+        Raises
+        ------
+        RuntimeError
+            If the contestant cannot answer, with its reason in one line.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps([question, arguments]) + "\n")
+            self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"its process ended with status {self.process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["result"]
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+
+def main() -> None:
+    name, job = sys.argv[1], json.loads(sys.argv[2])
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not be taken for an answer
+    pin(job["threads"])
+    desk = Desk(name, job["directory"], job["samples"])
+    for line in sys.stdin:
+        question, arguments = json.loads(line)
+        try:
+            answer = {"result": getattr(desk, question)(**arguments)}
+        except Exception as error:  # whatever a library raises is its answer
+            answer = {"error": (str(error) or type(error).__name__).splitlines()[0]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
