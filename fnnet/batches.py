@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -9,8 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fnnet.checks import Seed, float_dtype, generator, whole_number
 from fnnet.network import Labels
-from fnnet.trees import FloatArray
+from fnnet.trees import FloatArray, is_array
 
 Images: TypeAlias = npt.NDArray[np.uint8]
 Samples: TypeAlias = npt.NDArray[np.uint8] | FloatArray
@@ -31,15 +33,17 @@ class Split:
     y: Labels
 
     def __post_init__(self) -> None:
-        if self.x.ndim < 2 or self.x.dtype.kind not in "uf" or self.x.dtype.itemsize == 0:
-            raise ValueError(
-                f"x must be (N, ...) uint8 images or floats, got {self.x.dtype} {self.x.shape}"
-            )
-        if self.x.dtype.kind == "u" and self.x.dtype != np.uint8:
-            raise ValueError(f"images must be uint8, got {self.x.dtype}")
+        _check_samples(self.x)
+        if not is_array(self.y):
+            raise TypeError(f"y must be an array, got {type(self.y).__name__}")
         if self.y.ndim not in (1, 2) or len(self.x) != len(self.y):
             raise ValueError(
                 f"y must label each of the {len(self.x)} samples, got shape {self.y.shape}"
+            )
+        if (self.y.ndim, self.y.dtype.kind) not in ((1, "i"), (1, "u"), (2, "f")):
+            raise TypeError(
+                f"y must be (N,) int classes or (N, K) float distributions, "
+                f"got {self.y.dtype} {self.y.shape}"
             )
 
     def __len__(self) -> int:
@@ -76,16 +80,18 @@ def as_inputs(x: Samples, dtype: npt.DTypeLike = np.float32) -> FloatArray:
     >>> as_inputs(np.array([[[0, 51], [204, 255]]], np.uint8), np.float64)
     array([[0. , 0.2, 0.8, 1. ]])
     """
-    rows = x.reshape(len(x), -1)
+    kind = float_dtype(dtype)
+    _check_samples(x)
+    rows = _rows(x)
     if rows.dtype != np.uint8:
-        return rows.astype(dtype, copy=False)
-    floats: FloatArray = rows.astype(dtype)
+        return rows.astype(kind, copy=False)
+    floats: FloatArray = rows.astype(kind)
     floats /= 255
     return floats
 
 
 def batches(
-    rng: np.random.Generator | int,
+    rng: Seed,
     split: Split,
     batch_size: int,
     dtype: npt.DTypeLike = np.float32,
@@ -116,14 +122,14 @@ def batches(
     [2, 2, 1]
     """
     check_batches(split, batch_size)
-    order = np.random.default_rng(rng).permutation(len(split))
-    return _gather(split, order, batch_size, dtype)
+    order = generator(rng).permutation(len(split))
+    return _gather(split, order, batch_size, float_dtype(dtype))
 
 
 def _gather(
     split: Split, order: IntArray, batch_size: int, dtype: npt.DTypeLike
 ) -> Iterator[tuple[FloatArray, Labels]]:
-    x = split.x.reshape(len(split), -1)
+    x = _rows(split.x)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         yield as_inputs(x.take(rows, axis=0), dtype), split.y.take(rows, axis=0)
@@ -131,13 +137,12 @@ def _gather(
 
 def check_batches(split: Split, batch_size: int) -> None:
     """Raise where a split cannot be cut into batches of this size."""
-    if batch_size != int(batch_size) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size}")
+    whole_number("batch_size", batch_size, 1)
     if len(split) == 0:
         raise ValueError("the split has no samples")
 
 
-def hold_out(rng: np.random.Generator | int, split: Split, n: int) -> tuple[Split, Split]:
+def hold_out(rng: Seed, split: Split, n: int) -> tuple[Split, Split]:
     """Split off n random samples for validation: (the rest, the n held out).
 
     Raises
@@ -145,8 +150,21 @@ def hold_out(rng: np.random.Generator | int, split: Split, n: int) -> tuple[Spli
     ValueError
         If n is not in [1, len(split)).
     """
-    if not 1 <= n < len(split):
-        raise ValueError(f"n must be in [1, {len(split)}), got {n}")
-    order = np.random.default_rng(rng).permutation(len(split))
+    if whole_number("n", n, 1) >= len(split):
+        raise ValueError(f"n must be below the {len(split)} samples of the split, got {n}")
+    order = generator(rng).permutation(len(split))
     kept, held = order[n:], order[:n]
     return Split(split.x[kept], split.y[kept]), Split(split.x[held], split.y[held])
+
+
+def _check_samples(x: Samples) -> None:
+    if not is_array(x):
+        raise TypeError(f"x must be an array, got {type(x).__name__}")
+    if x.dtype.kind == "u" and x.dtype != np.uint8:
+        raise ValueError(f"x as images must be uint8, got {x.dtype}")
+    if x.ndim < 2 or x.dtype.kind not in "uf":
+        raise ValueError(f"x must be (N, ...) uint8 images or floats, got {x.dtype} {x.shape}")
+
+
+def _rows(x: Samples) -> Samples:
+    return x.reshape(len(x), math.prod(x.shape[1:]))

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fnnet.checks import Seed, float_dtype, generator, whole_number
 from fnnet.trees import (
     FloatArray,
     Tree,
@@ -20,6 +21,7 @@ from fnnet.trees import (
     flat,
     freeze,
     is_array,
+    is_frozen,
     read_only,
     tree_leaves,
     tree_map,
@@ -67,7 +69,7 @@ class Params(Tree):
 
 
 def init_params(
-    rng: np.random.Generator | int,
+    rng: Seed,
     sizes: Sequence[int],
     dtype: npt.DTypeLike = np.float32,
 ) -> Params:
@@ -93,16 +95,18 @@ def init_params(
     >>> [layer.w.shape for layer in params.layers]
     [(784, 128), (128, 10)]
     """
-    if len(sizes) < 2 or any(size != int(size) or size < 1 for size in sizes):
-        raise ValueError(f"sizes must be two or more whole numbers >= 1, got {tuple(sizes)}")
-    kind = np.dtype(dtype)
-    if kind not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be float32 or float64, got {kind}")
-    rng = np.random.default_rng(rng)
+    kind, rng = float_dtype(dtype), generator(rng)
+    try:
+        widths = [whole_number("sizes", size, 1) for size in sizes]
+    except (TypeError, ValueError):
+        widths = []
+    if len(widths) < 2:
+        got = tuple(sizes) if isinstance(sizes, Sequence) else sizes
+        raise ValueError(f"sizes must be two or more whole numbers >= 1, got {got}")
     shape = Params(
         tuple(
-            Layer(_shaped(kind, int(inputs), int(outputs)), _shaped(kind, int(outputs)))
-            for inputs, outputs in pairwise(sizes)
+            Layer(_shaped(kind, inputs, outputs), _shaped(kind, outputs))
+            for inputs, outputs in pairwise(widths)
         )
     )
     return tree_map(lambda leaf: _he(rng, leaf), shape)
@@ -149,7 +153,7 @@ def softmax(logits: FloatArray) -> FloatArray:
     ----------
     logits : (..., K) float array
     """
-    return _softmax(_floats("logits", logits))[0]
+    return _softmax(_logits(logits))[0]
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
@@ -159,7 +163,7 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     ----------
     logits : (..., K) float array
     """
-    return _softmax(_floats("logits", logits))[1]
+    return _softmax(_logits(logits))[1]
 
 
 def cross_entropy(logits: FloatArray, y: Labels) -> float:
@@ -183,7 +187,9 @@ def cross_entropy(logits: FloatArray, y: Labels) -> float:
     logits = _floats("logits", logits)
     if logits.ndim < 2 or 0 in logits.shape:
         raise ValueError(f"logits must have shape (N, K) with N, K >= 1, got {logits.shape}")
-    return _cross_entropy(log_softmax(logits), one_hot(y, logits))
+    y = one_hot(y, logits)
+    log_p = np.where(y > 0, log_softmax(logits), 0)  # 0 log 0 is 0
+    return _cross_entropy(log_p, y)
 
 
 def loss(params: Params, x: FloatArray, y: Labels) -> float:
@@ -286,27 +292,41 @@ def one_hot(y: Labels, logits: FloatArray) -> FloatArray:
     TypeError, ValueError
         As `loss`.
     """
-    labels = _array(y)
-    n, k = logits.shape[-2:]
-    if labels.dtype.kind in "ui":
-        if labels.shape not in ((n,), logits.shape[:-1]):
-            raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {labels.shape}")
-        if labels.max() >= k or (labels.dtype.kind == "i" and labels.min() < 0):
+    y = check_labels(y, logits.shape)
+    if y.dtype.kind == "f":
+        distributions: FloatArray = y.astype(logits.dtype, copy=False)
+        return distributions
+    columns = np.arange(logits.shape[-1], like=y)[:, None] == y[..., None, :]
+    rows: FloatArray = columns.astype(logits.dtype).swapaxes(-1, -2)
+    return rows
+
+
+def check_labels(y: Labels, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The labels as an array, if they can be those of logits of this shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `loss`.
+    """
+    y = _array(y)
+    n, k = shape[-2:]
+    if y.dtype.kind in "ui":
+        if y.shape not in ((n,), shape[:-1]):
+            raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {y.shape}")
+        if y.max() >= k or (y.dtype.kind == "i" and y.min() < 0):
             raise ValueError(
-                f"y must hold classes in [0, {k}), got values from {labels.min()} to {labels.max()}"
+                f"y must hold classes in [0, {k}), got values from {y.min()} to {y.max()}"
             )
-        columns = np.arange(k, like=labels)[:, None] == labels[..., None, :]
-        rows: FloatArray = columns.astype(logits.dtype).swapaxes(-1, -2)
-        return rows
-    if labels.dtype.kind != "f":
-        raise TypeError(f"y must be an array of ints or floats, got dtype {labels.dtype}")
-    if labels.shape not in ((n, k), logits.shape):
-        raise ValueError(f"y as distributions must have shape ({n}, {k}), got {labels.shape}")
-    excess = np.abs(np.sum(labels, axis=-1) - 1)
-    if not (np.all(labels >= 0) and np.all(excess <= ROW_SUM_TOLERANCE)):
+        return y
+    if y.dtype.kind != "f":
+        raise TypeError(f"y must be an array of ints or floats, got dtype {y.dtype}")
+    if y.shape not in ((n, k), shape):
+        raise ValueError(f"y as distributions must have shape ({n}, {k}), got {y.shape}")
+    excess = np.abs(y.sum(axis=-1) - 1)
+    if not (np.all(y >= 0) and np.all(excess <= ROW_SUM_TOLERANCE)):
         raise ValueError("each row of y must be a distribution: no negatives, a sum of 1")
-    distributions: FloatArray = labels.astype(logits.dtype, copy=False)
-    return distributions
+    return y
 
 
 def _activations(params: Params, x: FloatArray) -> list[FloatArray]:
@@ -317,7 +337,7 @@ def _activations(params: Params, x: FloatArray) -> list[FloatArray]:
             h.append(relu(_affine(h[-1], layer)))  # (1)
         h.append(_affine(h[-1], params.layers[-1]))  # (2)
     except ValueError:
-        check_params(params)  # says which layer does not fit
+        check_layers(params)  # says which one does not fit
         raise
     return h
 
@@ -371,6 +391,13 @@ def _floats(name: str, value: FloatArray) -> FloatArray:
     return array
 
 
+def _logits(logits: FloatArray) -> FloatArray:
+    logits = _floats("logits", logits)
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits must have one class or more, got shape {logits.shape}")
+    return logits
+
+
 def _batch(params: Params, x: FloatArray) -> FloatArray:
     x = _inputs(params, x)
     ensemble = params.layers[0].w.shape[:-2]
@@ -383,6 +410,8 @@ def _batch(params: Params, x: FloatArray) -> FloatArray:
 
 def _inputs(params: Params, x: FloatArray) -> FloatArray:
     """x as floats of the parameters' dtype, once its width fits."""
+    if not is_frozen(params):
+        check_layers(params)
     x = _floats("x", x)
     w = params.layers[0].w
     if x.ndim == 0 or x.shape[-1] != w.shape[-2]:
@@ -394,15 +423,26 @@ def _inputs(params: Params, x: FloatArray) -> FloatArray:
 
 
 def check_params(params: Params) -> None:
-    """Raise where layers do not chain, biases do not fit, or a value is not finite.
+    """Raise as `check_layers`, and where a value is not finite."""
+    check_layers(params)
+    for i, leaf in enumerate(tree_leaves(params)):
+        if not np.all(np.isfinite(leaf)):
+            raise ValueError(f"params must be finite, leaf {i} of shape {leaf.shape} is not")
+
+
+def check_layers(params: Params) -> None:
+    """Raise where parameters are not of one float dtype, or layers do not fit each other.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         Naming the layer, what it has and what was expected.
     """
     if not params.layers:
         raise ValueError("params must have at least one layer, got none")
+    dtypes = {str(leaf.dtype) for leaf in tree_leaves(params)}
+    if len(dtypes) > 1 or tree_leaves(params)[0].dtype.kind != "f":
+        raise TypeError(f"params must be arrays of one float dtype, got {sorted(dtypes)}")
     ensemble = params.layers[0].w.shape[:-2]
     for i, layer in enumerate(params.layers):
         w, b = layer.w, layer.b
@@ -417,6 +457,3 @@ def check_params(params: Params) -> None:
                 f"layer {i}: w must have {params.layers[i - 1].w.shape[-1]} inputs, "
                 f"the width of layer {i - 1}, got shape {w.shape}"
             )
-    for i, leaf in enumerate(tree_leaves(params)):
-        if not np.all(np.isfinite(leaf)):
-            raise ValueError(f"params must be finite, leaf {i} of shape {leaf.shape} is not")

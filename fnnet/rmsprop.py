@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fnnet.checks import is_number
 from fnnet.network import Params, check_params
 from fnnet.trees import (
     FloatArray,
@@ -16,6 +17,7 @@ from fnnet.trees import (
     flat,
     freeze,
     is_array,
+    read_only,
     same_structure,
     tree_map,
 )
@@ -46,6 +48,11 @@ class RMSPropState(Tree):
     decay: float
     eps: float
 
+    def __post_init__(self) -> None:
+        rate = self.learning_rate
+        if type(rate) is np.ndarray and rate.flags.writeable:
+            object.__setattr__(self, "learning_rate", read_only(rate.copy())[...])
+
 
 def rmsprop_init(
     params: Params,
@@ -66,9 +73,9 @@ def rmsprop_init(
     """
     check_params(params)
     zeros = tree_map(np.zeros_like, params)
-    state = RMSPropState(params, zeros, 0, learning_rate, float(decay), float(eps))
+    state = RMSPropState(params, zeros, 0, learning_rate, decay, eps)
     _check_numbers(state)
-    return state
+    return replace(state, decay=float(decay), eps=float(eps))
 
 
 def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
@@ -93,6 +100,7 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
         raise ValueError("grads must have the structure and shapes of state.params")
     _check_numbers(state)
     (w, layout), (v, _), (g, _) = flat(state.params), flat(state.mean_squares), flat(grads)
+    g = g.astype(w.dtype, copy=False)
     w, v = update_vector(w, v, g, _rates(state, layout), state)
     return RMSPropState(
         freeze(w, layout),
@@ -176,9 +184,9 @@ def _flush(v: FloatArray, state: RMSPropState) -> None:
 
 def _check_numbers(state: RMSPropState) -> None:
     _check_rate(state.learning_rate, state.params)
-    if not 0 <= state.decay < 1:
+    if not (is_number(state.decay) and 0 <= state.decay < 1):
         raise ValueError(f"decay must lie in [0, 1), got {state.decay}")
-    if not (math.isfinite(state.eps) and state.eps >= 0):
+    if not (is_number(state.eps) and state.eps >= 0):
         raise ValueError(f"eps must be a finite number >= 0, got {state.eps}")
 
 
@@ -187,7 +195,7 @@ def _check_rate(rate: float | FloatArray, params: Params) -> None:
     if is_array(rate) and rate.ndim:
         fits = rate.shape == members and bool(np.all(np.isfinite(rate) & (rate >= 0)))
     else:
-        fits = math.isfinite(rate) and float(rate) >= 0
+        fits = is_number(rate) and float(rate) >= 0
     if not fits:
         raise ValueError(
             f"learning_rate must be a finite number >= 0, or one for each member of an ensemble "

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet.batches import Split, as_inputs, batches, check_batches
+from fnnet.checks import Seed, generator, whole_number
 from fnnet.network import (
     Labels,
     Params,
+    check_labels,
     check_params,
     forward,
     log_softmax,
@@ -34,11 +36,14 @@ class DivergenceError(ArithmeticError):
     """
 
     def __init__(self, what: str, epoch: int, batch: int) -> None:
-        self.epoch, self.batch, self.last_good = epoch, batch, epoch - 1
+        self.what, self.epoch, self.batch, self.last_good = what, epoch, batch, epoch - 1
         super().__init__(
             f"{what} in epoch {epoch}, batch {batch}: the state after epoch {epoch - 1} is the "
             "last good one; go on from there with a smaller learning rate"
         )
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, int]]:
+        return type(self), (self.what, self.epoch, self.batch)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +113,7 @@ def train(
     train: Split,
     test: Split | None = None,
     *,
-    rng: np.random.Generator | int,
+    rng: Seed,
     epochs: int,
     batch_size: int = 32,
     start: int = 0,
@@ -137,14 +142,15 @@ def train(
     DivergenceError
         If a loss or a gradient is not finite. The last record yielded holds the last good state.
     """
-    if epochs < 0 or start < 0:
-        raise ValueError(f"epochs and start must be >= 0, got {epochs} and {start}")
+    whole_number("epochs", epochs, 0)
+    whole_number("start", start, 0)
     for split in (train, test):
         if split is not None:
             check_batches(split, batch_size)
+            _check_split(state.params, split)
     if check_finite:
         check_params(state.params)
-    rng = np.random.default_rng(rng)
+    rng = generator(rng)
     return _epochs(state, train, test, rng, range(start + 1, epochs + 1), batch_size, check_finite)
 
 
@@ -171,7 +177,19 @@ def _epochs(
         if check_finite and not _is_finite(state.params):
             raise DivergenceError("a gradient was not finite", epoch, batch)
         seconds = time.perf_counter() - began
-        yield Epoch(state, _measure(state.params, train, test, epoch, seconds))
+        metrics = _measure(state.params, train, test, epoch, seconds)
+        if check_finite and not math.isfinite(metrics.train_loss):
+            raise DivergenceError(f"the loss was {metrics.train_loss}", epoch, batch)
+        yield Epoch(state, metrics)
+
+
+def _check_split(params: Params, split: Split) -> None:
+    """Raise where a network cannot be evaluated on a split."""
+    shape = params.layers[-1].w.shape
+    if len(shape) != 2:
+        raise ValueError(f"params must be one network, got an ensemble of shape {shape[:-2]}")
+    forward(params, as_inputs(split.x[:1], params.layers[0].w.dtype))
+    check_labels(split.y, (len(split), shape[-1]))
 
 
 def _is_finite(tree: Params) -> bool:
@@ -202,10 +220,7 @@ def evaluate(params: Params, split: Split) -> Evaluation:
         As `loss`, or if the split is empty or `params` an ensemble.
     """
     check_batches(split, EVALUATION_ROWS)
-    if params.layers[-1].w.ndim != 2:
-        raise ValueError(
-            f"params must be one network, got an ensemble of shape {params.layers[-1].w.shape[:-2]}"
-        )
+    _check_split(params, split)
     k = params.layers[-1].w.shape[-1]
     total, confusion = 0.0, np.zeros((k, k), np.intp)
     for start in range(0, len(split), EVALUATION_ROWS):

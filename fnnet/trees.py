@@ -125,9 +125,11 @@ def tree_map(f: Callable[..., FloatArray], tree: T, *rest: T) -> T:
         if not is_array(result):
             raise TypeError(f"f must return an array, got {type(result).__name__}")
     build: Callable[[Iterator[FloatArray]], T] = _builder(tree)
+    if not results:
+        return tree
     shaped = build(read_only(leaf[...]) for leaf in results)
     if len({(type(leaf), leaf.dtype) for leaf in results}) > 1:
-        return build(read_only(leaf.copy()) for leaf in results)
+        return build(read_only(leaf.copy())[...] for leaf in results)
     return freeze(*_filled(shaped, results))
 
 
@@ -150,6 +152,8 @@ def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
     ------
     ValueError
         If the leaves have different dtypes, or `unravel` gets an array of another shape.
+    TypeError
+        If `unravel` gets something other than real numbers.
 
     Examples
     --------
@@ -168,6 +172,10 @@ def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
             raise ValueError(
                 f"unravel takes a vector of shape {vector.shape}, got shape {np.shape(values)}"
             )
+        if not is_array(values):
+            values = np.asarray(values)
+        if values.dtype.kind not in "fiu":
+            raise TypeError(f"unravel takes a vector of real numbers, got dtype {values.dtype}")
         copy = empty(layout.size, vector)
         copy[...] = values
         return freeze(copy, layout)
@@ -202,6 +210,11 @@ def same_structure(a: object, b: object) -> bool:
     """Whether two trees have the same nodes and the same leaf shapes."""
     ours, theirs = _layout(a), _layout(b)
     return ours is theirs or ours.structure == theirs.structure
+
+
+def is_frozen(tree: object) -> bool:
+    """Whether `freeze` made a tree: from a structure that someone has looked at before."""
+    return getattr(tree, "_flat", None) is not None
 
 
 def flat(tree: T) -> tuple[FloatArray, Layout[T]]:
@@ -278,7 +291,8 @@ def _builder(node: Any) -> Callable[[Iterator[FloatArray]], Any]:
         return next
     kind, parts = type(node), [_builder(child) for child in _children(node)]
     if isinstance(node, tuple):
-        return lambda leaves: tuple([part(leaves) for part in parts])
+        make = getattr(kind, "_make", kind)  # of a named tuple
+        return lambda leaves: make([part(leaves) for part in parts])
     return lambda leaves: kind(*[part(leaves) for part in parts])
 
 

@@ -103,7 +103,6 @@ def test_float_features_are_flattened_but_not_scaled() -> None:
     assert np.array_equal(as_inputs(x), x.reshape(5, 6).astype(np.float32))
 
 
-@pytest.mark.xfail(strict=True, reason="cannot reshape array of size 0 into shape (0,newaxis)")
 def test_no_images_make_no_rows() -> None:
     assert as_inputs(np.zeros((0, 28, 28), np.uint8)).shape == (0, 784)
 
@@ -213,7 +212,6 @@ def test_a_split_refuses_labels_of_another_number_of_samples(shape: tuple[int, .
         Split(X, np.zeros(shape, int))
 
 
-@pytest.mark.xfail(strict=True, reason="found only when a loss is computed")
 @pytest.mark.parametrize(
     "y",
     [Y.astype(object), Y.astype(str), Y.astype(complex), Y > 0, Y * 1.0, np.eye(5, dtype=int)],
@@ -224,7 +222,6 @@ def test_a_split_refuses_labels_that_are_neither_classes_nor_distributions(y: An
         Split(X, y)
 
 
-@pytest.mark.xfail(strict=True, reason="AttributeError: no attribute 'ndim'")
 @pytest.mark.parametrize(("x", "y", "name"), [([[1.0]], Y[:1], "x"), (X[:1], [0], "y")])
 def test_a_split_refuses_lists(x: Any, y: Any, name: str) -> None:
     with pytest.raises(TypeError, match=f"{name} must"):
@@ -237,14 +234,12 @@ def test_batches_refuse_other_sizes_at_once(size: Any) -> None:
         batches(0, numbered(5), size)
 
 
-@pytest.mark.xfail(strict=True, reason="the messages of int() and range() name nothing")
 @pytest.mark.parametrize("size", [2.0, None, np.nan, np.inf, [2]], ids=str)
 def test_batches_refuse_what_is_no_size_at_once(size: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="batch_size must"):
         batches(0, numbered(5), size)
 
 
-@pytest.mark.xfail(strict=True, reason="any dtype is tried")
 @pytest.mark.parametrize("dtype", [int, object, complex, "uint8"])
 def test_inputs_refuse_other_dtypes(dtype: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="dtype must"):
@@ -253,7 +248,6 @@ def test_inputs_refuse_other_dtypes(dtype: Any) -> None:
         batches(0, images(2), 1, dtype)
 
 
-@pytest.mark.xfail(strict=True, reason="integers pass unscaled, others fail obscurely")
 @pytest.mark.parametrize(
     "x",
     [[[1.0]], np.zeros((), np.uint8), X.astype(int), X > 0, X.astype(object)],
@@ -271,18 +265,16 @@ def test_an_empty_split_has_no_batches() -> None:
 
 @pytest.mark.parametrize("n", [0, -1, 5, 6])
 def test_as_many_samples_as_there_are_cannot_be_held_out(n: int) -> None:
-    with pytest.raises(ValueError, match=rf"n must be in \[1, 5\), got {n}"):
+    with pytest.raises(ValueError, match=rf"n must be .*, got {n}"):
         hold_out(0, numbered(5), n)
 
 
-@pytest.mark.xfail(strict=True, reason="the messages are Python's")
 @pytest.mark.parametrize("n", [1.5, 2.0, "2", None], ids=repr)
 def test_only_a_whole_number_can_be_held_out(n: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="n must"):
         hold_out(0, numbered(5), n)
 
 
-@pytest.mark.xfail(strict=True, reason="None is a seed from the system, other messages are NumPy's")
 @pytest.mark.parametrize("f", [fnnet.batches, fnnet.hold_out])
 @pytest.mark.parametrize("rng", [None, -1, 1.5, "seed"])
 def test_what_is_neither_generator_nor_seed_is_refused(f: Any, rng: Any) -> None:

@@ -134,7 +134,6 @@ def test_init_refuses_other_sizes(sizes: Any) -> None:
         fnnet.init_params(0, sizes)
 
 
-@pytest.mark.xfail(strict=True, reason="the messages of int() and len() name nothing")
 @pytest.mark.parametrize("sizes", [5, None, (3, np.nan), (3, np.inf), (3, None), "ab"])
 def test_init_refuses_what_are_no_sizes(sizes: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="sizes must be"):
@@ -147,7 +146,6 @@ def test_init_refuses_other_dtypes(dtype: Any) -> None:
         fnnet.init_params(0, (3, 2), dtype)
 
 
-@pytest.mark.xfail(strict=True, reason="None is a seed from the system, other messages are NumPy's")
 @pytest.mark.parametrize("rng", [None, -1, 1.5, "seed"])
 def test_init_refuses_what_is_neither_generator_nor_seed(rng: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="rng must be"):
@@ -312,7 +310,6 @@ def test_a_logit_of_minus_infinity_is_a_class_of_probability_zero() -> None:
     np.testing.assert_array_equal(fnnet.log_softmax(z), [-np.inf, -np.log(2), -np.log(2)])
 
 
-@pytest.mark.xfail(strict=True, reason="0 times -inf is NaN")
 def test_an_impossible_class_that_is_not_the_label_costs_nothing() -> None:
     z = np.array([[-np.inf, 0.0, 0.0]])
     assert fnnet.cross_entropy(z, np.array([1])) == pytest.approx(np.log(2))
@@ -582,7 +579,6 @@ def test_what_are_no_logits_of_a_batch_have_no_cross_entropy(shape: tuple[int, .
         fnnet.cross_entropy(np.zeros(shape), Y)
 
 
-@pytest.mark.xfail(strict=True, reason="the message is NumPy's")
 @pytest.mark.parametrize("f", [fnnet.softmax, fnnet.log_softmax])
 def test_there_is_no_softmax_of_no_classes(f: Callable[[Array], Array]) -> None:
     with pytest.raises(ValueError, match="logits must"):
@@ -611,7 +607,6 @@ def test_layers_that_do_not_fit_are_named(params: Params, message: str) -> None:
             g(params, X, Y)
 
 
-@pytest.mark.xfail(strict=True, reason="forward broadcasts it")
 def test_a_bias_is_not_stretched_to_the_width_of_its_layer() -> None:
     params = layers(((6, 4), (1,)))
     with pytest.raises(ValueError, match=r"layer 0: b must fit w of shape \(6, 4\)"):
@@ -620,13 +615,11 @@ def test_a_bias_is_not_stretched_to_the_width_of_its_layer() -> None:
         fnnet.grads(params, X, Y)
 
 
-@pytest.mark.xfail(strict=True, reason="IndexError: tuple index out of range")
 def test_a_network_without_layers_is_refused() -> None:
     with pytest.raises(ValueError, match="params must have at least one layer"):
         fnnet.forward(Params(()), X)
 
 
-@pytest.mark.xfail(strict=True, reason="forward computes with whatever dtype")
 @pytest.mark.parametrize("dtype", [int, complex, object])
 def test_parameters_that_are_no_floats_are_refused(dtype: Any) -> None:
     params = Params((Layer(np.ones((6, 4), dtype), np.ones(4, dtype)),))

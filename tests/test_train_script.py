@@ -136,7 +136,7 @@ def test_failures_exit_with_1_and_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     cases = [
         (("--out", "file/run"), "file"),
-        (("--validation", "1437"), "n must be in"),
+        (("--validation", "1437"), "n must be below"),
         (("--learning-rate", "1e30", "--out", "diverged"), "batch 2: the state after epoch 0"),
     ]
     for options, message in cases:

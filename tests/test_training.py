@@ -268,7 +268,6 @@ def test_a_gradient_that_is_not_finite_is_a_divergence_of_its_own_batch(size: in
         list(run)
 
 
-@pytest.mark.xfail(strict=True, reason="only losses of batches are looked at")
 @np.errstate(all="ignore")
 def test_a_state_whose_loss_is_not_finite_is_not_called_a_good_one() -> None:
     run = fnnet.train(start(learning_rate=1e20), split(), rng=0, epochs=3, batch_size=50)
@@ -284,7 +283,6 @@ def test_training_goes_on_through_a_divergence_where_asked_to() -> None:
     assert math.isnan(records[-1].metrics.train_loss)
 
 
-@pytest.mark.xfail(strict=True, reason="pickling passes the message alone to __init__")
 def test_a_divergence_travels_between_processes() -> None:
     error = DivergenceError("the loss was nan", 3, 4)
     again = pickle.loads(pickle.dumps(error))
@@ -366,8 +364,8 @@ def test_training_on_data_of_mnists_size_stays_below_400_megabytes() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"epochs": -1}, "epochs and start must be >= 0, got -1 and 0"),
-        ({"start": -1}, "epochs and start must be >= 0, got 1 and -1"),
+        ({"epochs": -1}, "epochs must be a whole number >= 0, got -1"),
+        ({"start": -1}, "start must be a whole number >= 0, got -1"),
         ({"batch_size": 0}, "batch_size must be a whole number >= 1, got 0"),
         ({"batch_size": 1.5}, "batch_size must be a whole number >= 1, got 1.5"),
         ({"train": Split(np.zeros((0, 6)), np.zeros(0, int))}, "the split has no samples"),
@@ -387,16 +385,14 @@ def test_training_refuses_parameters_that_are_not_finite_before_it_starts() -> N
         fnnet.train(dataclasses.replace(state, params=nan), split(), rng=0, epochs=1)
 
 
-@pytest.mark.xfail(strict=True, reason="the messages of range() and < name nothing")
 @pytest.mark.parametrize("value", [1.5, 2.0, "2", None], ids=repr)
 @pytest.mark.parametrize("name", ["epochs", "start"])
 def test_only_whole_numbers_of_epochs_can_be_trained(name: str, value: Any) -> None:
     arguments: Any = {"rng": 0, "epochs": 1, name: value}
-    with pytest.raises((TypeError, ValueError), match="epochs and start must be"):
+    with pytest.raises((TypeError, ValueError), match=f"{name} must be a whole number >= 0, got "):
         fnnet.train(start(), split(), **arguments)
 
 
-@pytest.mark.xfail(strict=True, reason="found by the first batch, or after a whole epoch")
 @pytest.mark.parametrize("name", ["train", "test"])
 @pytest.mark.parametrize(
     ("bad", "message"),
@@ -432,7 +428,6 @@ def test_an_evaluation_refuses_data_that_do_not_fit() -> None:
         fnnet.evaluate(params, Split(np.zeros((5, 6)), np.full(5, 4)))
 
 
-@pytest.mark.xfail(strict=True, reason="TypeError of math.isfinite after the first step")
 def test_an_ensemble_cannot_be_trained_by_a_loop_that_reports_one_loss() -> None:
     params = start().params
     together = fnnet.rmsprop_init(fnnet.tree_map(lambda *a: np.stack(a), params, params))

@@ -1,0 +1,53 @@
+"""Checks of arguments: each error names the argument, what came and what was expected."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Seed: TypeAlias = np.random.Generator | np.random.SeedSequence | int
+
+
+def generator(rng: Seed) -> np.random.Generator:
+    """The generator itself, or a new one from a seed; never one seeded by the system."""
+    try:
+        if rng is not None:
+            return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"rng must be a numpy.random.Generator or a seed >= 0, got {rng!r}")
+
+
+def whole_number(name: str, value: int, least: int) -> int:
+    """The value as an int, if it is one and not below `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    return number
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one finite real number: a scalar, or an array without axes."""
+    if type(value) is float:
+        return math.isfinite(value)
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    real = isinstance(value, float | int) or (kind in ("f", "i", "u") and value.ndim == 0)
+    return real and math.isfinite(value)
+
+
+def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
+    """float32 or float64, in the machine's byte order."""
+    for kind in (np.dtype(np.float32), np.dtype(np.float64)):
+        try:
+            if dtype is not None and np.dtype(dtype) == kind:
+                return kind
+        except TypeError:
+            pass
+    raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
