@@ -1,0 +1,209 @@
+"""Every public function: its arguments stay as they were, its results share nothing with them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import fnnet
+from tests import oracles
+
+Array: TypeAlias = npt.NDArray[Any]
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
+# Functions that need files of others; tests/test_datasets.py holds what they do.
+DOWNLOADS = {"load_mnist", "load_fashion_mnist", "load_kmnist"}
+# What these return is, or may be, their argument, as they say; it is read-only or was the caller's.
+SHARES = {"tree_leaves", "tree_ravel", "rmsprop_init", "as_inputs"}
+
+
+def call(*args: Any, **kwargs: Any) -> Arguments:
+    return args, kwargs
+
+
+def arguments(folder: Path) -> dict[str, Arguments]:
+    """One call of each public function, every array of it read-only."""
+    params, x, y = oracles.problem()
+    batch = params, locked(x), locked(y)
+    logits = locked(fnnet.forward(params, x))
+    split = fnnet.Split(batch[1], batch[2])
+    gradient = fnnet.grads(*batch)  # a tree that nobody has looked at yet
+    state = fnnet.rmsprop_init(params, 0.1)
+    checkpoint = fnnet.Checkpoint(state, np.random.default_rng(0))
+    saved, written = folder / "saved", folder / "written"
+    fnnet.save_checkpoint(saved, checkpoint)
+    fnnet.write_idx(written, np.arange(6, dtype=np.uint8))
+    return {
+        "init_params": call(0, (3, 2)),
+        "forward": call(*batch[:2]),
+        "softmax": call(logits),
+        "log_softmax": call(logits),
+        "cross_entropy": call(logits, batch[2]),
+        "loss": call(*batch),
+        "grads": call(*batch),
+        "loss_and_grads": call(*batch),
+        "predict": call(*batch[:2]),
+        "predict_proba": call(*batch[:2]),
+        "rmsprop_init": call(params, 0.1),
+        "rmsprop_update": call(state, gradient),
+        "batches": call(0, split, 3, np.float64),
+        "as_inputs": call(split.x, np.float64),
+        "hold_out": call(0, split, 3),
+        "train_step": call(state, *batch[1:]),
+        "train": call(state, split, split, rng=0, epochs=2),
+        "evaluate": call(params, split),
+        "save_checkpoint": call(folder / "new", checkpoint),
+        "load_checkpoint": call(saved),
+        "load_digits": call(),
+        "load_dataset": call("digits"),
+        "read_idx": call(written),
+        "write_idx": call(folder / "new", batch[1]),
+        "tree_map": call(lambda a, b: a + b, params, gradient),
+        "tree_leaves": call(gradient),
+        "tree_ravel": call(gradient),
+        "tree_equal": call(params, gradient),
+        "tree_allclose": call(params, gradient),
+    }
+
+
+def locked(array: Array) -> Array:
+    array = array.copy()
+    array.setflags(write=False)
+    return array
+
+
+FUNCTIONS = [
+    name
+    for name in fnnet.__all__
+    if inspect.isroutine(getattr(fnnet, name)) and name not in DOWNLOADS
+]
+each = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+def results(value: Any) -> Any:
+    """The value, with iterators run to their ends."""
+    return list(value) if isinstance(value, Iterator) else value
+
+
+def arrays(value: Any) -> list[Array]:
+    """All arrays in a value, whatever it is made of."""
+    if isinstance(value, np.ndarray):
+        return [value]
+    if dataclasses.is_dataclass(value):
+        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [a for part in value for a in arrays(part)] if isinstance(value, list | tuple) else []
+
+
+def facts(value: Any) -> object:
+    """The value such that equality is equality of bits, but for seconds, which nobody repeats."""
+    if isinstance(value, fnnet.Metrics):
+        value = dataclasses.replace(value, seconds=0.0)
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape, value.tobytes()
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    if dataclasses.is_dataclass(value):
+        return [facts(getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, list | tuple | dict):
+        return [facts(part) for part in (value.values() if isinstance(value, dict) else value)]
+    return repr(value) if isinstance(value, float) else None if callable(value) else value
+
+
+def world() -> object:
+    """What no function may touch."""
+    return (
+        pickle.dumps(np.random.get_state()),  # noqa: NPY002  # that is the test
+        os.getcwd(),
+        dict(os.environ),
+        np.geterr(),
+        np.get_printoptions(),
+    )
+
+
+def test_every_public_function_is_called_here(tmp_path: Path) -> None:
+    assert set(FUNCTIONS) == set(arguments(tmp_path))
+
+
+@each
+def test_a_call_changes_neither_its_arguments_nor_the_world(name: str, tmp_path: Path) -> None:
+    args, kwargs = arguments(tmp_path)[name]
+    before, outside = facts((args, kwargs)), world()
+    results(getattr(fnnet, name)(*args, **kwargs))
+    assert facts((args, kwargs)) == before
+    assert world() == outside
+
+
+@each
+def test_the_same_call_has_the_same_result(name: str, tmp_path: Path) -> None:
+    args, kwargs = arguments(tmp_path)[name]
+    one, two = (facts(results(getattr(fnnet, name)(*args, **kwargs))) for _ in range(2))
+    assert one == two
+
+
+@each
+def test_results_share_no_memory_with_arguments(name: str, tmp_path: Path) -> None:
+    args, kwargs = arguments(tmp_path)[name]
+    given = arrays((args, kwargs))
+    made = arrays(results(getattr(fnnet, name)(*args, **kwargs)))
+    shared = any(np.shares_memory(a, b) for a in given for b in made)
+    assert shared == (name in SHARES)
+
+
+@each
+def test_results_share_no_memory_with_earlier_results(name: str, tmp_path: Path) -> None:
+    args, kwargs = arguments(tmp_path)[name]
+    one, two = (arrays(results(getattr(fnnet, name)(*args, **kwargs))) for _ in range(2))
+    shared = any(np.shares_memory(a, b) for a in one for b in two)
+    # Digits are read once and are read-only.
+    assert not shared or name in SHARES or all(not a.flags.writeable for a in [*one, *two])
+
+
+def trees(value: Any) -> list[fnnet.Params]:
+    if isinstance(value, fnnet.Params):
+        return [value]
+    if dataclasses.is_dataclass(value):
+        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return [t for part in value for t in trees(part)] if isinstance(value, list | tuple) else []
+
+
+def test_trees_in_results_are_read_only(tmp_path: Path) -> None:
+    found = 0
+    for name, (args, kwargs) in arguments(tmp_path).items():
+        for tree in trees(results(getattr(fnnet, name)(*args, **kwargs))):
+            found += 1
+            for leaf in fnnet.tree_leaves(tree):
+                assert not leaf.flags.writeable, name
+    assert found > 10
+
+
+@each
+def test_eight_threads_get_the_answer_of_one(name: str, tmp_path: Path) -> None:
+    calls = arguments(tmp_path)
+    expected = facts(results(getattr(fnnet, name)(*calls[name][0], **calls[name][1])))
+    # Again, so that threads meet trees that nobody has looked at.
+    args, kwargs = arguments(tmp_path)[name]
+    f: Callable[..., Any] = getattr(fnnet, name)
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(lambda: facts(results(f(*args, **kwargs)))) for _ in range(32)]
+        assert all(future.result() == expected for future in futures)
+
+
+def test_eight_threads_may_cut_the_leaves_of_one_tree(tmp_path: Path) -> None:
+    params, x, y = oracles.problem((6, 5, 5, 5, 4))
+    expected = facts(fnnet.grads(params, x, y))
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(50):
+            tree = fnnet.grads(params, x, y)
+            assert all(found == expected for found in pool.map(facts, [tree] * 8))
