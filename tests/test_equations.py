@@ -75,11 +75,12 @@ def test_rmsprop_update_is_the_equations() -> None:
     assert state.step == 20
 
 
+@pytest.mark.parametrize("size", [1, 1000, rmsprop.BLOCK, 2 * rmsprop.BLOCK + 1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_fast_update_is_the_marked_one(dtype: type[np.floating[Any]]) -> None:
+def test_the_fast_update_is_the_marked_one(dtype: type[np.floating[Any]], size: int) -> None:
     rng = np.random.default_rng(0)
     vectors: list[npt.NDArray[np.floating[Any]]] = [
-        rng.standard_normal(1000).astype(dtype) for _ in range(3)
+        rng.standard_normal(size).astype(dtype) for _ in range(3)
     ]
     w, v, g = vectors
     state = fnnet.rmsprop_init(fnnet.init_params(0, (2, 2)), 0.01, 0.7, 1e-3)
