@@ -140,7 +140,9 @@ def test_init_refuses_what_are_no_sizes(sizes: Any) -> None:
         fnnet.init_params(0, sizes)
 
 
-@pytest.mark.parametrize("dtype", ["float16", int, object, complex, ">f4", "longdouble"])
+@pytest.mark.parametrize(
+    "dtype", ["float16", int, object, complex, ">f4", "longdouble", "none", None]
+)
 def test_init_refuses_other_dtypes(dtype: Any) -> None:
     with pytest.raises(ValueError, match="dtype must be float32 or float64, got "):
         fnnet.init_params(0, (3, 2), dtype)
@@ -340,6 +342,28 @@ def test_one_hot_labels_are_classes() -> None:
         labels: Array = y.astype(dtype)
         assert fnnet.loss(params, x, labels) == fnnet.loss(params, x, rows)
         assert fnnet.tree_equal(fnnet.grads(params, x, labels), fnnet.grads(params, x, rows))
+
+
+@pytest.mark.parametrize("k", [2, 10, 1000])
+def test_distributions_in_half_precision_are_labels(k: int) -> None:
+    y = oracles.soft_labels(np.random.default_rng(0), 20, k)
+    z = np.random.default_rng(1).standard_normal((20, k))
+    loss = fnnet.cross_entropy(z, y.astype(np.float16))
+    assert loss == pytest.approx(oracles.cross_entropy(z, y), rel=1e-3)
+
+
+class Device(np.ndarray):
+    """An array of another library, as far as the protocols of NumPy show."""
+
+
+def test_arrays_of_another_kind_give_arrays_of_that_kind() -> None:
+    params, x, y = oracles.problem()
+    theirs = fnnet.tree_map(lambda leaf: leaf.copy().view(Device), params)
+    state = fnnet.rmsprop_update(fnnet.rmsprop_init(theirs), fnnet.grads(theirs, x, y))
+    expected = fnnet.rmsprop_update(fnnet.rmsprop_init(params), fnnet.grads(params, x, y))
+    assert {type(leaf) for leaf in fnnet.tree_leaves(state.params)} == {Device}
+    assert type(fnnet.forward(theirs, x.view(Device))) is Device
+    assert fnnet.tree_allclose(state.params, expected.params, rtol=1e-12, atol=1e-14)
 
 
 def test_predictions_are_the_classes_of_the_largest_logits() -> None:
@@ -605,6 +629,29 @@ def test_layers_that_do_not_fit_are_named(params: Params, message: str) -> None:
     for g in TAKES_XY:
         with pytest.raises(ValueError, match=message):
             g(params, X, Y)
+
+
+def test_layers_that_a_map_made_unfit_are_named() -> None:
+    params = fnnet.tree_map(lambda leaf: leaf[:2], fnnet.init_params(0, (2, 3, 4)))
+    for call in (lambda x: fnnet.forward(params, x), lambda x: fnnet.grads(params, x, Y[:2])):
+        with pytest.raises(ValueError, match=r"layer 0: b must fit w of shape \(2, 3\)"):
+            call(X[:2, :2])
+
+
+@pytest.mark.xfail(strict=True, reason="trees of tree_map are not checked; forward broadcasts")
+def test_a_bias_that_a_map_made_short_is_not_stretched() -> None:
+    params = fnnet.tree_map(
+        lambda leaf: leaf if leaf.ndim == 2 else leaf[:1], fnnet.init_params(0, (6, 4))
+    )
+    with pytest.raises(ValueError, match=r"layer 0: b must fit w of shape \(6, 4\)"):
+        fnnet.forward(params, X)
+
+
+@pytest.mark.xfail(strict=True, reason="trees of tree_map are not checked; x is cut to integers")
+def test_parameters_that_a_map_made_integers_are_refused() -> None:
+    params = fnnet.tree_map(lambda leaf: leaf.astype(int), fnnet.init_params(0, (6, 4)))
+    with pytest.raises(TypeError, match="params must be arrays of one float dtype"):
+        fnnet.forward(params, X + 0.5)
 
 
 def test_a_bias_is_not_stretched_to_the_width_of_its_layer() -> None:

@@ -67,6 +67,18 @@ def test_a_step_follows_the_gradient_where_the_parameters_were() -> None:
     assert (state.step, after.step) == (0, 1)
 
 
+def test_a_step_of_an_ensemble_is_a_step_of_each_member() -> None:
+    members = [fnnet.init_params(seed, SIZES, "float64") for seed in range(3)]
+    together = fnnet.rmsprop_init(fnnet.tree_map(lambda *leaves: np.stack(leaves), *members))
+    (x, y), *_ = fnnet.batches(0, split(), 20, np.float64)
+    after, losses = fnnet.train_step(together, x, y)
+    for e, member in enumerate(members):
+        expected, loss = fnnet.train_step(fnnet.rmsprop_init(member), x, y)
+        one = fnnet.tree_map(lambda leaf, e=e: leaf[e], after.params)
+        assert np.asarray(losses)[e] == pytest.approx(loss, rel=1e-12)
+        assert fnnet.tree_allclose(one, expected.params, rtol=1e-9, atol=1e-12)
+
+
 def test_training_is_the_loop_of_the_readme() -> None:
     data, rng, state = split(), np.random.default_rng(7), start()
     records = list(fnnet.train(state, data, rng=7, epochs=3, batch_size=8))

@@ -69,13 +69,13 @@ def same_bytes(a: list[Floats], b: list[Floats]) -> bool:
 
 
 @given(tree=any_tree)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 def test_leaves_come_in_the_order_of_fields_and_elements(tree: object) -> None:
     assert [*map(id, tree_leaves(tree))] == [*map(id, flattened(tree))]
 
 
 @given(tree=any_tree)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 def test_map_keeps_structure_shapes_and_bits(tree: object) -> None:
     mapped = tree_map(lambda leaf: leaf, tree)
     assert skeleton(mapped) == skeleton(tree)
@@ -84,7 +84,7 @@ def test_map_keeps_structure_shapes_and_bits(tree: object) -> None:
 
 
 @given(tree=any_tree)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 def test_ravel_concatenates_and_unravel_undoes_it_to_the_bit(tree: object) -> None:
     vector, unravel = tree_ravel(tree)
     leaves = flattened(tree)
@@ -152,6 +152,25 @@ def test_unravel_casts_to_the_dtype_of_the_tree() -> None:
     params = fnnet.init_params(0, (3, 2))
     vector, unravel = tree_ravel(params)
     assert tree_equal(unravel(vector.astype(np.float64)), params)
+
+
+def test_unravel_takes_a_list_of_numbers() -> None:
+    vector, unravel = tree_ravel(fnnet.init_params(0, (3, 2)))
+    assert tree_equal(unravel(vector.tolist()), unravel(vector))
+
+
+def test_solvers_written_for_vectors_train_networks() -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    params, x, y = oracles.problem(n=20)
+    start, unravel = tree_ravel(params)
+
+    def objective(vector: Floats) -> tuple[float, Floats]:
+        loss, gradient = fnnet.loss_and_grads(unravel(vector), x, y)
+        return loss, tree_ravel(gradient)[0]
+
+    found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B")
+    assert found.fun == fnnet.loss(unravel(found.x), x, y)
+    assert found.fun < fnnet.loss(params, x, y) / 10
 
 
 def test_ravel_is_free_for_trees_of_ours_and_a_copy_of_others() -> None:
