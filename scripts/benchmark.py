@@ -44,7 +44,7 @@ MODULES = {
     "jax": "jax",
 }
 SLOW = ("torch-compiled",)  # seconds of compilation: not in --quick unless named
-PAUSE = 0.05  # seconds in which the threads of the one before go to sleep
+PAUSE = 0.1  # seconds in which the threads of the one before go to sleep
 COLOURS = {  # Okabe and Ito's, which colour-blind people can tell apart
     "fnnet": "#000000",
     "torch": "#D55E00",
@@ -80,11 +80,13 @@ def team(plan: Plan, threads: int, names: Sequence[str]) -> Iterator[dict[str, W
         }
 
 
-def ask_all(workers: dict[str, Worker], question: str, **arguments: Any) -> dict[str, Any]:
+def ask_all(
+    workers: dict[str, Worker], question: str, pause: float = 0, **arguments: Any
+) -> dict[str, Any]:
     """Everyone's answer, one after the other; who cannot answer leaves the team."""
     answers = {}
     for name, worker in list(workers.items()):
-        time.sleep(PAUSE)
+        time.sleep(pause)
         try:
             answers[name] = worker.ask(question, **arguments)
         except RuntimeError as error:
@@ -97,7 +99,7 @@ def race(
     workers: dict[str, Worker], rounds: int, question: str, **arguments: Any
 ) -> dict[str, list[float]]:
     """Answers of several rounds, in each of which everyone has a turn."""
-    answers = [ask_all(workers, question, **arguments) for _ in range(rounds)]
+    answers = [ask_all(workers, question, PAUSE, **arguments) for _ in range(rounds)]
     return {name: [answer[name] for answer in answers] for name in workers}
 
 
@@ -470,18 +472,25 @@ def label_ends(axes: Any, ends: Mapping[str, tuple[float, float]]) -> None:
         )
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got {text!r}")
+    return int(text)
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data-dir", default=os.environ.get("FNNET_DATA"), help="folder of MNIST's four files")
+    add("--data-dir", default=os.environ.get("FNNET_DATA") or None, help="folder of MNIST")
     add("--contestants", nargs="+", choices=KINDS, metavar="NAME", help=", ".join(KINDS))
     add("--sections", nargs="+", choices=SECTIONS, metavar="NAME", help=", ".join(SECTIONS))
     add("--profile", action="store_const", const=["profile"], dest="sections", help="that alone")
-    add("--batch-sizes", nargs="+", type=int, metavar="N")
-    add("--threads", nargs="+", type=int, metavar="N", help="default: all cores, then one")
-    add("--rounds", type=int, metavar="N", help="default: 5")
+    add("--batch-sizes", nargs="+", type=positive, metavar="N")
+    add("--threads", nargs="+", type=positive, metavar="N", help="default: all cores, then one")
+    add("--rounds", type=positive, metavar="N", help="default: 5")
     add("--quick", action="store_true", help="few images, rounds and batch sizes: a minute")
     add("--plot", type=Path, default=Path("runs/benchmark.png"), metavar="FILE")
     add("--json", type=Path, metavar="FILE", help="write every number measured")

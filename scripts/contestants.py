@@ -267,7 +267,7 @@ def synthetic(samples: int) -> fnnet.Dataset:
     """Images of MNIST's shape, margins and share of ink, in ten classes much like each other."""
     rng = np.random.default_rng(0)
     patterns = np.zeros((10, 28, 28), np.float32)
-    patterns[:, 4:24, 4:24] = 1 + 0.5 * rng.random((10, 20, 20))
+    patterns[:, 4:24, 4:24] = 1 + 2 * rng.random((10, 20, 20))
     patterns *= INK / patterns.mean()
     train, test = (_drawn(rng, patterns, n) for n in (samples, 10_000))
     return fnnet.Dataset("synthetic", train, test, tuple("0123456789"))
