@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 PRELUDE = """
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 import numpy as np
 import numpy.typing as npt
 import fnnet
@@ -36,7 +37,8 @@ vector, unravel = fnnet.tree_ravel(params)
 again: fnnet.Params = unravel(2 * vector)
 halves: fnnet.Params = fnnet.tree_map(lambda a, b: (a + b) / 2, params, again)
 scheduled = dataclasses.replace(state, learning_rate=1e-3 * 0.9**3)
-batch: Iterator[tuple[npt.NDArray[np.floating], fnnet.network.Labels]] = fnnet.batches(0, split, 2)
+Floats = npt.NDArray[np.floating[Any]]
+batch: Iterator[tuple[Floats, fnnet.network.Labels]] = fnnet.batches(0, split, 2)
 step: Callable[[fnnet.RMSPropState, fnnet.Params], fnnet.RMSPropState] = fnnet.rmsprop_update
 classes: npt.NDArray[np.intp] = fnnet.predict(params, x)
 accuracies: list[float] = [
@@ -125,14 +127,14 @@ WRONG = {
 def report(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
     """What mypy says of each line of one program that holds all of the above."""
     pytest.importorskip("mypy")
-    assert pytestconfig.cache is not None
     program = tmp_path_factory.mktemp("typing") / "program.py"
     program.write_text(text(), "utf-8")
+    kept = getattr(pytestconfig, "cache", None)  # from one run of the tests to the next
     done = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-pretty"),
             *("--hide-error-context", "--show-error-codes", "--no-error-summary"),
-            *("--cache-dir", str(pytestconfig.cache.mkdir("mypy"))),
+            *("--cache-dir", str(kept.mkdir("mypy") if kept else program.parent / "cache")),
             str(program),
         ],
         capture_output=True,
