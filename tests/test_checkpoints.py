@@ -177,7 +177,8 @@ def test_a_failure_halfway_keeps_the_old_file_and_leaves_no_other(
     path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(path, checkpoint(epoch=1))
-    write, calls = np.lib.format.write_array, iter(range(100))
+    write: Callable[..., None] = np.lib.format.write_array
+    calls = iter(range(100))
 
     def fail(*args: Any, **kwargs: Any) -> None:
         if next(calls) == after:

@@ -352,7 +352,7 @@ def test_distributions_in_half_precision_are_labels(k: int) -> None:
     assert loss == pytest.approx(oracles.cross_entropy(z, y), rel=1e-3)
 
 
-class Device(np.ndarray):
+class Device(np.ndarray[Any, Any]):
     """An array of another library, as far as the protocols of NumPy show."""
 
 
