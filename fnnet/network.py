@@ -260,7 +260,7 @@ def predict(params: Params, x: FloatArray) -> Classes:
     -------
     classes : (..., N) int array, or a 0-d one for a single input
     """
-    return np.asarray(np.argmax(forward(params, x), axis=-1))
+    return _array(forward(params, x).argmax(axis=-1))
 
 
 def predict_proba(params: Params, x: FloatArray) -> FloatArray:
@@ -410,8 +410,10 @@ def _batch(params: Params, x: FloatArray) -> FloatArray:
 
 def _inputs(params: Params, x: FloatArray) -> FloatArray:
     """x as floats of the parameters' dtype, once its width fits."""
-    if not is_frozen(params):
+    passed = flat(params)[1].passed if is_frozen(params) else set()
+    if check_layers not in passed:
         check_layers(params)
+        passed.add(check_layers)
     x = _floats("x", x)
     w = params.layers[0].w
     if x.ndim == 0 or x.shape[-1] != w.shape[-2]:

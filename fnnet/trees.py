@@ -8,7 +8,7 @@ read-only vector, so that `tree_ravel` is free and an optimizer is a handful of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
@@ -56,6 +56,7 @@ class Layout(Generic[T]):
     size : length of the vector
     kind : type of the tree
     build : function from leaves, in order, to a tree
+    passed : checks that trees of this layout have passed, to be made but once
     """
 
     structure: object
@@ -63,6 +64,7 @@ class Layout(Generic[T]):
     size: int
     kind: type[T]
     build: Callable[[Iterator[FloatArray]], T]
+    passed: set[object] = field(default_factory=set)
 
     def leaves(self, vector: FloatArray) -> list[FloatArray]:
         """The leaves as views of a vector."""

@@ -638,7 +638,6 @@ def test_layers_that_a_map_made_unfit_are_named() -> None:
             call(X[:2, :2])
 
 
-@pytest.mark.xfail(strict=True, reason="trees of tree_map are not checked; forward broadcasts")
 def test_a_bias_that_a_map_made_short_is_not_stretched() -> None:
     params = fnnet.tree_map(
         lambda leaf: leaf if leaf.ndim == 2 else leaf[:1], fnnet.init_params(0, (6, 4))
@@ -647,7 +646,6 @@ def test_a_bias_that_a_map_made_short_is_not_stretched() -> None:
         fnnet.forward(params, X)
 
 
-@pytest.mark.xfail(strict=True, reason="trees of tree_map are not checked; x is cut to integers")
 def test_parameters_that_a_map_made_integers_are_refused() -> None:
     params = fnnet.tree_map(lambda leaf: leaf.astype(int), fnnet.init_params(0, (6, 4)))
     with pytest.raises(TypeError, match="params must be arrays of one float dtype"):
