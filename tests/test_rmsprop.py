@@ -258,6 +258,17 @@ def test_members_of_an_ensemble_step_as_each_would_alone(rates: float | Array) -
     )
 
 
+def test_members_keep_their_learning_rates_however_large_they_are() -> None:
+    members = [fnnet.init_params(seed, (300, 300)) for seed in range(3)]
+    rates = np.array([0.1, 0.0, 0.3])
+    together = rmsprop_init(stacked(*members), rates)
+    after = rmsprop_update(together, stacked(*members))
+    for e, (member, rate) in enumerate(zip(members, rates, strict=True)):
+        alone = rmsprop_update(rmsprop_init(member, rate), member)
+        one = fnnet.tree_map(lambda leaf, e=e: leaf[e], after.params)
+        assert fnnet.tree_allclose(one, alone.params, rtol=1e-6, atol=1e-7)
+
+
 # Bad input
 
 PARAMS = fnnet.init_params(0, (3, 2))

@@ -7,6 +7,7 @@ import math
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -316,6 +317,16 @@ def test_an_evaluation_counts_every_sample_once(n: int) -> None:
     assert result.accuracy == sum(i == j for i, j in pairs) / n
     assert result.loss == pytest.approx(oracles.cross_entropy(z, np.asarray(data.y)), rel=1e-12)
     assert type(result.loss) is type(result.accuracy) is float
+
+
+def test_an_evaluation_does_not_hold_all_images_as_floats() -> None:
+    images = Split(np.zeros((10_000, 28, 28), np.uint8), np.zeros(10_000, np.uint8))
+    params = fnnet.init_params(0, (784, 16, 10))
+    tracemalloc.start()
+    fnnet.evaluate(params, images)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000 * 784  # as floats they would take four times as much
 
 
 def test_an_evaluation_agrees_with_scikit_learn() -> None:
