@@ -16,14 +16,26 @@ from typing import Any
 
 import numpy as np
 
+from fnnet.checks import float_dtype, whole_number
 from fnnet.files import atomic_write
 from fnnet.network import Layer, Params, check_params
-from fnnet.rmsprop import RMSPropState
+from fnnet.rmsprop import RMSPropState, check_numbers
 from fnnet.training import Metrics
-from fnnet.trees import FloatArray, tree_leaves, tree_map
+from fnnet.trees import FloatArray, same_structure, tree_leaves, tree_map
 
 FORMAT, VERSION = "fnnet checkpoint", 1
 HEADER = "header.json"
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+BIT_GENERATORS = {
+    kind.__name__: kind
+    for kind in (
+        np.random.PCG64,
+        np.random.PCG64DXSM,
+        np.random.MT19937,
+        np.random.Philox,
+        np.random.SFC64,
+    )
+}
 NUMBERS = ("int", "float", "float | FloatArray")  # types of fields that the header holds
 
 
@@ -59,14 +71,18 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
 
     Raises
     ------
+    TypeError, ValueError
+        If the checkpoint is one that could not be loaded.
     OSError
         If the file cannot be written; what was there before is still there.
     """
+    _check(checkpoint)
     header = {
         "format": FORMAT,
         "version": VERSION,
         "optimizer": type(checkpoint.state).__name__,
         "numbers": _numbers(checkpoint.state),
+        "ensemble": checkpoint.state.params.layers[0].w.shape[:-2],
         "sizes": _sizes(checkpoint.state.params),
         "dtype": str(checkpoint.state.params.layers[0].w.dtype),
         "rng": checkpoint.rng.bit_generator.state,
@@ -81,11 +97,16 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
                     np.lib.format.write_array(member, leaf, allow_pickle=False)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def load_checkpoint(path: str | os.PathLike[str], *, limit: int = 2**31) -> Checkpoint:
     """Read a checkpoint that `save_checkpoint` wrote.
 
     Nothing is unpickled, no member's name is used as a path, and memory stays within a few times
     the size of the file, whatever its headers claim.
+
+    Parameters
+    ----------
+    path : the file
+    limit : the most bytes that it may have
 
     Raises
     ------
@@ -95,12 +116,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         If it is not a whole checkpoint of this version.
     """
     name = os.fspath(path)
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise CheckpointError(f"{name} has {size} bytes, more than the limit of {limit}")
+        content = file.read(size)
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = _members(archive, os.path.getsize(path))
-        return _checkpoint(members)
-    except OSError:
-        raise
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            members = _members(archive, len(content))
+        checkpoint = _checkpoint(members)
+        _check(checkpoint)
+        return checkpoint
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from None
     except Exception as error:
@@ -132,30 +158,48 @@ def _checkpoint(members: dict[str, bytes]) -> Checkpoint:
         )
     state = _state(header, members)
     history = tuple(Metrics(**_checked(Metrics, row)) for row in header["history"])
-    epoch = header["epoch"]
-    if type(epoch) is not int or epoch < 0:
-        raise CheckpointError(f"epoch must be a whole number >= 0, got {epoch!r}")
-    return Checkpoint(state, _generator(header["rng"]), epoch, history)
+    return Checkpoint(state, _generator(header["rng"]), header["epoch"], history)
+
+
+def _check(checkpoint: Checkpoint) -> None:
+    """Raise a TypeError or ValueError where no training makes such a checkpoint."""
+    state = checkpoint.state
+    whole_number("epoch", checkpoint.epoch, 0)
+    if not isinstance(checkpoint.rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, got {checkpoint.rng!r}")
+    if type(checkpoint.rng.bit_generator).__name__ not in BIT_GENERATORS:
+        raise TypeError(f"rng must use one of {sorted(BIT_GENERATORS)}, got {checkpoint.rng}")
+    for name, tree in _trees(state).items():
+        for leaf in tree_leaves(tree):
+            if leaf.dtype not in DTYPES or not leaf.dtype.isnative:
+                raise TypeError(f"state: {name} must be float32 or float64, got {leaf.dtype}")
+        if not same_structure(tree, state.params):
+            raise ValueError(f"state: {name} must have the structure and shapes of params")
+    check_numbers(state)
+    if not all(np.all(np.isfinite(v) & (v >= 0)) for v in tree_leaves(state.mean_squares)):
+        raise ValueError("state: mean_squares must be finite and >= 0")
 
 
 def _state(header: dict[str, Any], members: dict[str, bytes]) -> RMSPropState:
     if header["optimizer"] != RMSPropState.__name__:
         raise CheckpointError(f"unknown optimizer {header['optimizer']!r}")
-    sizes, dtype = header["sizes"], np.dtype(header["dtype"])
-    if dtype not in (np.float32, np.float64):
-        raise CheckpointError(f"dtype must be float32 or float64, got {dtype}")
+    sizes, dtype, ensemble = header["sizes"], float_dtype(header["dtype"]), header["ensemble"]
+    shapes = [
+        (*ensemble, *shape)
+        for inputs, outputs in pairwise(sizes)
+        for shape in ((inputs, outputs), (outputs,))
+    ]
     trees: dict[str, Any] = {
-        name: _tree(name, sizes, dtype, members) for name in ("params", "mean_squares")
+        name: _tree(name, shapes, dtype, members) for name in ("params", "mean_squares")
     }
     check_params(trees["params"])
     numbers = _checked(RMSPropState, header["numbers"])
     return RMSPropState(**trees, **numbers)
 
 
-def _tree(name: str, sizes: list[int], dtype: np.dtype[Any], members: dict[str, bytes]) -> Params:
-    shapes = [
-        shape for inputs, outputs in pairwise(sizes) for shape in ((inputs, outputs), (outputs,))
-    ]
+def _tree(
+    name: str, shapes: list[tuple[int, ...]], dtype: np.dtype[Any], members: dict[str, bytes]
+) -> Params:
     leaves = [_array(f"{name}.{i}.npy", shape, dtype, members) for i, shape in enumerate(shapes)]
     layers = tuple(Layer(w, b) for w, b in zip(leaves[::2], leaves[1::2], strict=True))
     return tree_map(lambda leaf: leaf, Params(layers))
@@ -195,16 +239,7 @@ def _number(name: str, annotation: str, value: Any) -> int | float | FloatArray:
 
 
 def _generator(state: Any) -> np.random.Generator:
-    kind = {
-        bit_generator.__name__: bit_generator
-        for bit_generator in (
-            np.random.PCG64,
-            np.random.PCG64DXSM,
-            np.random.MT19937,
-            np.random.Philox,
-            np.random.SFC64,
-        )
-    }.get(state["bit_generator"])
+    kind = BIT_GENERATORS.get(state["bit_generator"])
     if kind is None:
         raise CheckpointError(f"unknown bit generator {state['bit_generator']!r}")
     bit_generator = kind()

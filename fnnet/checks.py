@@ -25,7 +25,7 @@ def generator(rng: Seed) -> np.random.Generator:
 def whole_number(name: str, value: int, least: int) -> int:
     """The value as an int, if it is one and not below `least`."""
     try:
-        number = operator.index(value)
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < least:
@@ -50,4 +50,4 @@ def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
                 return kind
         except TypeError:
             pass
-    raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+    raise ValueError(f"dtype must be float32 or float64, got {dtype}")

@@ -7,23 +7,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fnnet.checks import is_number
 from fnnet.network import Params, check_params
-from fnnet.trees import (
-    FloatArray,
-    Layout,
-    Tree,
-    empty,
-    flat,
-    freeze,
-    is_array,
-    read_only,
-    same_structure,
-    tree_map,
+from fnnet.optimizers import (
+    FLUSH_EVERY,
+    Rate,
+    check_not_negative,
+    check_rate,
+    check_share,
+    each_rate,
+    gradient_vector,
+    hidden_by,
+    own_rate,
+    step_by_blocks,
+    vanishing,
 )
+from fnnet.trees import FloatArray, Tree, empty, flat, freeze, tree_map
 
 BLOCK = 2**17  # parameters updated at once: what nine passes touch stays in the cache
-FLUSH_EVERY = 16  # steps between two sweeps of vanishing mean squares
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +39,11 @@ class RMSPropState(Tree):
         An ensemble may have one for each member, an (E,) array
     decay : weight of the old mean square, in [0, 1)
     eps : added to the root of the mean square, >= 0
+    momentum : weight of the old velocity, in [0, 1)
+    centered : whether the mean square is taken about the running mean of the gradient
+    eps_in_sqrt : whether eps is added before the root is taken
+    velocity : running sum of steps, a tree like `params`; None (as zeros) without momentum
+    means : running mean of gradients, a tree like `params`; None (as zeros) where not centered
     """
 
     params: Params
@@ -47,11 +52,14 @@ class RMSPropState(Tree):
     learning_rate: float | FloatArray
     decay: float
     eps: float
+    momentum: float = 0.0
+    centered: bool = False
+    eps_in_sqrt: bool = False
+    velocity: Params | None = None
+    means: Params | None = None
 
     def __post_init__(self) -> None:
-        rate = self.learning_rate
-        if type(rate) is np.ndarray and rate.flags.writeable:
-            object.__setattr__(self, "learning_rate", read_only(rate.copy())[...])
+        own_rate(self)
 
 
 def rmsprop_init(
@@ -59,11 +67,21 @@ def rmsprop_init(
     learning_rate: float | FloatArray = 1e-3,
     decay: float = 0.9,
     eps: float = 1e-8,
+    *,
+    momentum: float = 0.0,
+    centered: bool = False,
+    eps_in_sqrt: bool = False,
+    initial_scale: float = 0.0,
 ) -> RMSPropState:
-    """The state before the first step: mean squares zero.
+    """The state before the first step.
 
-    Because they start at zero, the first step of every parameter is learning_rate / sqrt(1 -
+    Where mean squares start at zero, the first step of every parameter is learning_rate / sqrt(1 -
     decay): 3.2 times the learning rate for the default decay, 10 times for 0.99.
+
+    Parameters
+    ----------
+    params, learning_rate, decay, eps, momentum, centered, eps_in_sqrt : see `RMSPropState`
+    initial_scale : what the mean squares start at, >= 0
 
     Raises
     ------
@@ -72,18 +90,35 @@ def rmsprop_init(
         are not finite.
     """
     check_params(params)
-    zeros = tree_map(np.zeros_like, params)
-    state = RMSPropState(params, zeros, 0, learning_rate, decay, eps)
+    check_not_negative("initial_scale", initial_scale)
+    mean_squares = tree_map(lambda leaf: np.full_like(leaf, initial_scale), params)
+    state = RMSPropState(
+        params,
+        mean_squares,
+        0,
+        learning_rate,
+        decay,
+        eps,
+        momentum,
+        bool(centered),
+        bool(eps_in_sqrt),
+    )
     _check_numbers(state)
-    return replace(state, decay=float(decay), eps=float(eps))
+    return replace(state, decay=float(decay), eps=float(eps), momentum=float(momentum))
 
 
 def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     """One step of RMSProp, equations (11) and (12).
 
     The rule of Hinton's lecture 6e (2012) and of `torch.optim.RMSprop`: the mean squares start at
-    zero and eps stands outside the root. (optax and Keras put it inside by default; TensorFlow 1
-    started the mean squares at one.)
+    zero and eps stands outside the root. optax and Keras put it inside by default
+    (``eps_in_sqrt=True``); TensorFlow 1 did, too, and started the mean squares at one
+    (``initial_scale=1``).
+
+    With momentum μ the step is taken along a velocity, u ← μ u + g / (√v + ε), w ← w - η u. Keras
+    and optax have η inside of u, which is the same as long as η is constant. Centered (Graves
+    2013), v is replaced in (12) by v - m² with m ← ρ m + (1 - ρ) g; where rounding makes that
+    negative it counts as zero (PyTorch then has NaN).
 
     Parameters
     ----------
@@ -96,12 +131,12 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
         If the gradient's structure or shapes differ from the parameters', or a number of the state
         is out of range.
     """
-    if not same_structure(state.params, grads):
-        raise ValueError("grads must have the structure and shapes of state.params")
     _check_numbers(state)
-    (w, layout), (v, _), (g, _) = flat(state.params), flat(state.mean_squares), flat(grads)
-    g = g.astype(w.dtype, copy=False)
-    w, v = update_vector(w, v, g, _rates(state, layout), state)
+    if state.momentum or state.centered or state.eps_in_sqrt:
+        return _general_update(state, grads)
+    g, w, layout = gradient_vector(state.params, grads)
+    v, _ = flat(state.mean_squares)
+    w, v = update_vector(w, v, g, each_rate(state.learning_rate, state.params, layout), state)
     return RMSPropState(
         freeze(w, layout),
         freeze(v, layout),
@@ -110,6 +145,40 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
         state.decay,
         state.eps,
     )
+
+
+def _general_update(state: RMSPropState, grads: Params) -> RMSPropState:
+    """The step with momentum, centered or with eps inside the root."""
+
+    def rule(
+        g: FloatArray,
+        rate: Rate,
+        w: FloatArray,
+        v: FloatArray,
+        u: FloatArray | None,
+        m: FloatArray | None,
+    ) -> tuple[FloatArray | None, ...]:
+        v = state.decay * v + (1 - state.decay) * g**2
+        square = v
+        if state.centered:
+            m = (1 - state.decay) * g + (0 if m is None else state.decay * m)
+            square = np.maximum(v - m**2, 0)
+        inside, outside = (state.eps, 0) if state.eps_in_sqrt else (0, state.eps)
+        step = g / (np.sqrt(square + inside) + outside)
+        if state.momentum:
+            u = step = step + (0 if u is None else state.momentum * u)
+        return w - rate * step, v, u, m
+
+    w, v, u, m = step_by_blocks(
+        rule,
+        state.params,
+        grads,
+        state.learning_rate,
+        state.mean_squares,
+        state.velocity,
+        state.means,
+    )
+    return replace(state, params=w, mean_squares=v, velocity=u, means=m, step=state.step + 1)
 
 
 def equations(
@@ -158,46 +227,19 @@ def _update_block(
     np.subtract(w, t, new_w)
 
 
-def _rates(state: RMSPropState, layout: Layout[Params]) -> float | FloatArray:
-    """The learning rate of every parameter: one for all, or its member's in an ensemble."""
-    rate = state.learning_rate
-    if not is_array(rate) or rate.ndim == 0:
-        return float(rate)
-    rates = empty(layout.size, state.params.layers[0].w)
-    for leaf in layout.leaves(rates):
-        leaf[...] = rate.reshape(rate.shape + (1,) * (leaf.ndim - rate.ndim))
-    return rates
-
-
 def _flush(v: FloatArray, state: RMSPropState) -> None:
     """Set mean squares to zero that would be subnormal before the next sweep.
 
-    Arithmetic with subnormal numbers is some ten times slower, and the mean square of a pixel that
-    is never lit again decays into them and stays. A root this small is lost when eps is added, so
-    no parameter changes; where eps is too small to hide it, nothing is swept.
+    Their roots are lost when eps is added, so no parameter changes; where eps is too small to hide
+    them, nothing is swept.
     """
-    numbers = np.finfo(v.dtype)
-    bound = float(numbers.tiny) / max(state.decay, 0.5) ** FLUSH_EVERY
-    if math.sqrt(bound) < state.eps * float(numbers.eps) / 4:
+    bound = vanishing(state.decay, v)
+    if hidden_by(state.eps, math.sqrt(bound), v):
         v[v < bound] = 0
 
 
 def _check_numbers(state: RMSPropState) -> None:
-    _check_rate(state.learning_rate, state.params)
-    if not (is_number(state.decay) and 0 <= state.decay < 1):
-        raise ValueError(f"decay must lie in [0, 1), got {state.decay}")
-    if not (is_number(state.eps) and state.eps >= 0):
-        raise ValueError(f"eps must be a finite number >= 0, got {state.eps}")
-
-
-def _check_rate(rate: float | FloatArray, params: Params) -> None:
-    members = params.layers[0].w.shape[:-2]
-    if is_array(rate) and rate.ndim:
-        fits = rate.shape == members and bool(np.all(np.isfinite(rate) & (rate >= 0)))
-    else:
-        fits = is_number(rate) and float(rate) >= 0
-    if not fits:
-        raise ValueError(
-            f"learning_rate must be a finite number >= 0, or one for each member of an ensemble "
-            f"(shape {members}), got {rate}"
-        )
+    check_rate(state.learning_rate, state.params)
+    check_share("decay", state.decay)
+    check_not_negative("eps", state.eps)
+    check_share("momentum", state.momentum)

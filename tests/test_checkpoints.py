@@ -124,7 +124,6 @@ def test_an_epoch_may_be_a_numpy_integer(path: Path) -> None:
     assert load(path).epoch == 7
 
 
-@pytest.mark.xfail(strict=True, reason="the header knows no leading axis")
 def test_an_ensemble_comes_back(path: Path) -> None:
     members = [fnnet.init_params(seed, (3, 4, 2)) for seed in range(3)]
     together = fnnet.tree_map(lambda *leaves: np.stack(leaves), *members)
@@ -261,7 +260,6 @@ def converted(dtype: str) -> RMSPropState:
     return dataclasses.replace(state, params=trees[0], mean_squares=trees[1])
 
 
-@pytest.mark.xfail(strict=True, reason="saved, and refused by load_checkpoint; or AttributeError")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -341,7 +339,6 @@ def outcome(path: Path) -> object:
         return str(error)
 
 
-@pytest.mark.xfail(strict=True, reason="OSError of a seek to a damaged offset")
 @pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
 @pytest.mark.usefixtures("saved")
 def test_a_flipped_byte_is_refused_or_harmless(path: Path, flip: int) -> None:
@@ -471,7 +468,6 @@ def test_a_header_that_lies_is_refused(
     refused(cause)
 
 
-@pytest.mark.xfail(strict=True, reason="they are not looked at")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -544,7 +540,6 @@ def test_a_member_that_is_not_the_array_expected_is_refused(
     refused(cause)
 
 
-@pytest.mark.xfail(strict=True, reason="they are not looked at")
 def test_mean_squares_that_no_training_makes_are_refused(
     path: Path, saved: Members, refused: Callable[[str], None]
 ) -> None:
