@@ -143,12 +143,24 @@ def check_batches(split: Split, batch_size: int) -> None:
 
 
 def hold_out(rng: Seed, split: Split, n: int) -> tuple[Split, Split]:
-    """Split off n random samples for validation: (the rest, the n held out).
+    """Split off n random samples for validation.
+
+    Parameters
+    ----------
+    rng : generator, which advances by one permutation, or a seed
+    split : the data
+    n : samples to hold out, in [1, len(split))
+
+    Returns
+    -------
+    rest, held_out : two splits, each with copies of its samples
 
     Raises
     ------
     ValueError
-        If n is not in [1, len(split)).
+        If n is out of range or the seed below 0.
+    TypeError
+        If rng is neither a generator nor a seed.
     """
     if whole_number("n", n, 1) >= len(split):
         raise ValueError(f"n must be below the {len(split)} samples of the split, got {n}")

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Seed: TypeAlias = np.random.Generator | np.random.SeedSequence | int
+# A string, because looking up numpy.random would import it.
+Seed: TypeAlias = "np.random.Generator | np.random.SeedSequence | int"
 
 
 def generator(rng: Seed) -> np.random.Generator:
