@@ -67,10 +67,15 @@ def fnnet_steps(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant
 def torch_steps(
     split: fnnet.Split, sizes: Sizes, batch_size: int, compiled: bool = False
 ) -> Contestant:
-    """PyTorch: modules, autograd and `torch.optim.RMSprop`; compiled: the whole step as one."""
+    """PyTorch: modules, autograd and `torch.optim.RMSprop`; compiled: the whole step as one.
+
+    Subnormal numbers are flushed to zero, which is not its default but a fifth faster in batches of
+    32: mean squares of pixels that are seldom lit decay into them.
+    """
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.set_flush_denormal(True)
     model = torch.nn.Sequential()
     for layer in fnnet.init_params(0, sizes).layers:
         linear = torch.nn.Linear(*layer.w.shape)
@@ -89,6 +94,7 @@ def torch_steps(
         optimizer.step()
 
     if compiled:
+        torch.compiler.reset()  # else it counts the jobs before as recompilations of this one
         step = torch.compile(step)
 
     def epoch(model: Any, rng: np.random.Generator) -> Any:
