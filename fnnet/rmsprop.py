@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,9 +15,10 @@ from fnnet.optimizers import (
     check_share,
     each_rate,
     gradient_vector,
-    hidden_by,
+    lost_beside,
     own_rate,
     step_by_blocks,
+    swept,
     vanishing,
 )
 from fnnet.trees import FloatArray, Tree, empty, flat, freeze, tree_map
@@ -103,7 +103,7 @@ def rmsprop_init(
         bool(centered),
         bool(eps_in_sqrt),
     )
-    _check_numbers(state)
+    check_numbers(state)
     return replace(state, decay=float(decay), eps=float(eps), momentum=float(momentum))
 
 
@@ -131,7 +131,7 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
         If the gradient's structure or shapes differ from the parameters', or a number of the state
         is out of range.
     """
-    _check_numbers(state)
+    check_numbers(state)
     if state.momentum or state.centered or state.eps_in_sqrt:
         return _general_update(state, grads)
     g, w, layout = gradient_vector(state.params, grads)
@@ -158,15 +158,18 @@ def _general_update(state: RMSPropState, grads: Params) -> RMSPropState:
         u: FloatArray | None,
         m: FloatArray | None,
     ) -> tuple[FloatArray | None, ...]:
-        v = state.decay * v + (1 - state.decay) * g**2
+        felt = lost_beside(state.eps, w) ** (1 if state.eps_in_sqrt else 2)
+        v = swept(state.decay * v + (1 - state.decay) * g**2, state.decay, state.step, felt)
         square = v
         if state.centered:
             m = (1 - state.decay) * g + (0 if m is None else state.decay * m)
+            m = swept(m, state.decay, state.step)
             square = np.maximum(v - m**2, 0)
         inside, outside = (state.eps, 0) if state.eps_in_sqrt else (0, state.eps)
         step = g / (np.sqrt(square + inside) + outside)
         if state.momentum:
-            u = step = step + (0 if u is None else state.momentum * u)
+            step = step + (0 if u is None else state.momentum * u)
+            u = step = swept(step, state.momentum, state.step)
         return w - rate * step, v, u, m
 
     w, v, u, m = step_by_blocks(
@@ -234,11 +237,12 @@ def _flush(v: FloatArray, state: RMSPropState) -> None:
     them, nothing is swept.
     """
     bound = vanishing(state.decay, v)
-    if hidden_by(state.eps, math.sqrt(bound), v):
+    if bound < lost_beside(state.eps, v) ** 2:
         v[v < bound] = 0
 
 
-def _check_numbers(state: RMSPropState) -> None:
+def check_numbers(state: RMSPropState) -> None:
+    """Raise where a number of a state is out of range."""
     check_rate(state.learning_rate, state.params)
     check_share("decay", state.decay)
     check_not_negative("eps", state.eps)
