@@ -68,9 +68,6 @@ def test_nothing_but_numpy_is_imported() -> None:
     assert outside(loaded("import numpy.random", "import fnnet")) == set()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="checks.Seed looks up np.random.Generator, which loads numpy.random"
-)
 def test_no_heavy_module_is_imported_that_numpy_does_not_need() -> None:
     # The program that looks has json itself.
     assert loaded("import numpy", "import fnnet") & HEAVY == set()
@@ -151,16 +148,7 @@ AS_ANOTHER = {
 FUNCTIONS = [name for name in fnnet.__all__ if inspect.isroutine(getattr(fnnet, name))]
 
 
-UNEXPLAINED = pytest.mark.xfail(strict=True, reason="the docstring has no Parameters")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=UNEXPLAINED if name in ("rmsprop_init", "hold_out") else ())
-        for name in FUNCTIONS
-    ],
-)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_public_functions_explain_their_parameters(name: str) -> None:
     value: Any = getattr(fnnet, name)
     other = AS_ANOTHER.get(name, name)

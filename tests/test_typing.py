@@ -95,7 +95,7 @@ WRONG = {
     "params.layers[0] = params.layers[0]": "index",
     "params.weights": "attr-defined",
     "state.params = params": "misc",
-    "state.momentum": "attr-defined",
+    "state.rate": "attr-defined",
     "fnnet.rmsprop_update(params, params)": "arg-type",
     "fnnet.rmsprop_update(state, state)": "arg-type",
     "fnnet.rmsprop_update(state, params, 0.1)": "call-arg",
