@@ -36,7 +36,8 @@ BIT_GENERATORS = {
         np.random.SFC64,
     )
 }
-NUMBERS = ("int", "float", "float | FloatArray")  # types of fields that the header holds
+NUMBERS = ("bool", "int", "float", "float | FloatArray")  # types of fields that the header holds
+TREES = ("Params", "Params | None")  # types of fields that members hold
 
 
 class CheckpointError(ValueError):
@@ -82,6 +83,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
         "version": VERSION,
         "optimizer": type(checkpoint.state).__name__,
         "numbers": _numbers(checkpoint.state),
+        "trees": [*_trees(checkpoint.state)],
         "ensemble": checkpoint.state.params.layers[0].w.shape[:-2],
         "sizes": _sizes(checkpoint.state.params),
         "dtype": str(checkpoint.state.params.layers[0].w.dtype),
@@ -175,6 +177,7 @@ def _check(checkpoint: Checkpoint) -> None:
                 raise TypeError(f"state: {name} must be float32 or float64, got {leaf.dtype}")
         if not same_structure(tree, state.params):
             raise ValueError(f"state: {name} must have the structure and shapes of params")
+    whole_number("step", state.step, 0)
     check_numbers(state)
     if not all(np.all(np.isfinite(v) & (v >= 0)) for v in tree_leaves(state.mean_squares)):
         raise ValueError("state: mean_squares must be finite and >= 0")
@@ -189,8 +192,9 @@ def _state(header: dict[str, Any], members: dict[str, bytes]) -> RMSPropState:
         for inputs, outputs in pairwise(sizes)
         for shape in ((inputs, outputs), (outputs,))
     ]
+    known = [field.name for field in fields(RMSPropState) if field.type in TREES]
     trees: dict[str, Any] = {
-        name: _tree(name, shapes, dtype, members) for name in ("params", "mean_squares")
+        name: _tree(name, shapes, dtype, members) for name in known if name in header["trees"]
     }
     check_params(trees["params"])
     numbers = _checked(RMSPropState, header["numbers"])
@@ -228,10 +232,10 @@ def _checked(kind: type, row: dict[str, Any]) -> dict[str, Any]:
     return {name: _number(name, expected[name], row[name]) for name in expected}
 
 
-def _number(name: str, annotation: str, value: Any) -> int | float | FloatArray:
-    if type(value) is int and annotation == "int":
+def _number(name: str, annotation: str, value: Any) -> Any:
+    if type(value) is {"int": int, "bool": bool}.get(annotation):
         return value
-    if type(value) in (int, float) and annotation != "int":
+    if type(value) in (int, float) and annotation.startswith("float"):
         return float(value)
     if type(value) is list and annotation == "float | FloatArray":
         return np.array(value, np.float64)
@@ -253,9 +257,7 @@ def _sizes(params: Params) -> list[int]:
 
 def _numbers(state: RMSPropState) -> dict[str, float]:
     return {
-        field.name: getattr(state, field.name)
-        for field in fields(state)
-        if not is_dataclass(getattr(state, field.name))
+        field.name: getattr(state, field.name) for field in fields(state) if field.type in NUMBERS
     }
 
 
