@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -423,6 +424,7 @@ def processor() -> str:
 def draw(results: dict[str, Any], path: Path) -> None:
     """Time an epoch against batch size, one panel for each number of threads."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     rows = results["epoch"]
     threads = unique(row["threads"] for row in rows)
@@ -443,6 +445,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axes.set_title(plural(count, "thread"), loc="left", fontsize=10)
         axes.set(xscale="log", yscale="log", xlabel="batch size")
         batch_sizes = unique(row["batch_size"] for row in mine)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xticks(batch_sizes, [str(size) for size in batch_sizes], minor=False)
         axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
@@ -454,15 +458,13 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 def label_ends(axes: Any, ends: Mapping[str, tuple[float, float]]) -> None:
     """Names at the lines' right ends, moved apart where they would overlap."""
-    gap = 0.055  # of the panel's height
     to_panel = axes.transData + axes.transAxes.inverted()
-    below = -1.0
-    for name, end in sorted(ends.items(), key=lambda item: item[1][1]):
-        x, y = to_panel.transform(end)
-        below = max(y, below + gap)
+    names = sorted(ends, key=lambda name: ends[name][1])
+    x, y = zip(*(to_panel.transform(ends[name]) for name in names), strict=True)
+    for name, height in zip(names, spread(y, gap=0.055), strict=True):
         axes.text(
-            x + 0.03,
-            below,
+            max(x) + 0.03,
+            height,
             KINDS[name].title,
             transform=axes.transAxes,
             color=COLOURS[name],
@@ -470,6 +472,13 @@ def label_ends(axes: Any, ends: Mapping[str, tuple[float, float]]) -> None:
             va="center",
             weight="bold" if name == "fnnet" else "normal",
         )
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending heights at least a gap apart: the mean of pushing all up and pushing all down."""
+    up = list(accumulate(heights, lambda below, height: max(height, below + gap)))
+    down = list(accumulate(reversed(heights), lambda above, height: min(height, above - gap)))
+    return [(a + b) / 2 for a, b in zip(up, reversed(down), strict=True)]
 
 
 def positive(text: str) -> int:

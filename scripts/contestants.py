@@ -374,7 +374,7 @@ def profile(split: fnnet.Split, sizes: Sizes, batch_size: int, steps: int) -> di
     what the network's functions take beyond products and calls is element-wise arithmetic.
     """
     gather, network, optimizer = _parts(split, sizes, batch_size, steps)
-    dots = fnnet.Split(split.x.reshape(len(split), -1)[:, :1], np.zeros(len(split), np.uint8))
+    dots = fnnet.Split(np.zeros((len(split), 1), np.uint8), np.zeros(len(split), np.uint8))
     calls = _parts(dots, [1] * len(sizes), 1, steps)
     layers, multiply = len(sizes) - 1, products(split, sizes, batch_size)
     forward, backward = (_time(part, steps) for part in (multiply[:layers], multiply[layers:]))

@@ -140,7 +140,7 @@ def sentence(curve: Curve, costs: Sequence[float]) -> str:
         f"{digits(costs[0])} to {digits(costs[-1])} {curve.cost}"
     )
     if curve.linear:
-        return f"{ends}; each further one adds {digits(slope)}"
+        return f"{ends}; each further one adds {slope:.3g}"
     first, *_ = curve.grid[-curve.straight :]
     return f"{ends}; from {first:,} on, doubling it multiplies this by {2**slope:.2f}"
 
@@ -164,7 +164,7 @@ def draw(pairs: Sequence[tuple[Curve, Sequence[float]]], caption: str, path: Pat
             axes.xaxis.set_major_formatter("{x:,.0f}")
             axes.yaxis.set_major_formatter("{x:,g}")
             axes.minorticks_off()
-        law = f"+{digits(slope)} each" if curve.linear else f"×{2**slope:.2f} a doubling"
+        law = f"{slope:+.3g} each" if curve.linear else f"×{2**slope:.2f} a doubling"
         axes.text(0.05, 0.9, law, transform=axes.transAxes, fontsize=9, color="#666666")
         axes.spines[["top", "right"]].set_visible(False)
     last.set_axis_off()
