@@ -560,6 +560,14 @@ def test_mean_squares_that_no_training_makes_are_refused(
         refused("mean_squares")
 
 
+@pytest.mark.usefixtures("saved")
+def test_a_file_above_the_limit_is_refused(path: Path) -> None:
+    size = path.stat().st_size
+    assert facts(load(path, limit=size)) == facts(checkpoint())
+    with pytest.raises(CheckpointError, match=rf"run\.npz has {size} bytes, more than the limit"):
+        load(path, limit=size - 1)
+
+
 class Trap:
     def __reduce__(self) -> tuple[Any, ...]:
         return pytest.fail, ("something was unpickled",)
