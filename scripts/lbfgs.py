@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize
 
 import fnnet
-
-Vector = npt.NDArray[np.float64]
+from fnnet.network import Labels
+from fnnet.trees import FloatArray
 
 
 def train(
-    params: fnnet.Params, x: Vector, y: fnnet.Labels, penalty: float, iterations: int
+    params: fnnet.Params, x: FloatArray, y: Labels, penalty: float, iterations: int
 ) -> tuple[fnnet.Params, Any]:
     """Parameters at the end of L-BFGS, and SciPy's report.
 
@@ -32,12 +31,11 @@ def train(
     )
     scale = penalty / len(x)
 
-    def objective(vector: Vector) -> tuple[float, Vector]:
+    def objective(vector: FloatArray) -> tuple[float, FloatArray]:
         loss, gradient = fnnet.loss_and_grads(unravel(vector), x, y)
         weights = is_weight * vector
-        return loss + scale / 2 * weights @ weights, (
-            fnnet.tree_ravel(gradient)[0] + scale * weights
-        )
+        value = loss + float(scale / 2 * weights @ weights)
+        return value, fnnet.tree_ravel(gradient)[0] + scale * weights
 
     options = {"maxiter": iterations, "maxfun": 10 * iterations, "gtol": 1e-8}
     report = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
@@ -45,7 +43,7 @@ def train(
 
 
 def train_sklearn(
-    params: fnnet.Params, x: Vector, y: fnnet.Labels, penalty: float, iterations: int
+    params: fnnet.Params, x: FloatArray, y: Labels, penalty: float, iterations: int
 ) -> Any:
     """scikit-learn's classifier, fitted from the same start under the same penalty."""
     from sklearn.exceptions import ConvergenceWarning
