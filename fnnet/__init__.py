@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         load_mnist,
     )
     from fnnet.idx import IDXError, read_idx, write_idx
+    from fnnet.interop import register_jax
 
 __all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
     "Layer",
@@ -91,6 +92,7 @@ __all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
     "tree_ravel",
     "tree_equal",
     "tree_allclose",
+    "register_jax",
 ]
 
 # Files and downloads need half the standard library: what needs them is imported when first asked
@@ -106,6 +108,7 @@ _LAZY = {
         "load_mnist",
     ),
     "idx": ("IDXError", "read_idx", "write_idx"),
+    "interop": ("register_jax",),
 }
 
 

@@ -129,7 +129,7 @@ def batches(
 def _gather(
     split: Split, order: IntArray, batch_size: int, dtype: npt.DTypeLike
 ) -> Iterator[tuple[FloatArray, Labels]]:
-    x = _rows(split.x)
+    x = np.ascontiguousarray(_rows(split.x))  # else take would copy all of it for each batch
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         yield as_inputs(x.take(rows, axis=0), dtype), split.y.take(rows, axis=0)

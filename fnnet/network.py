@@ -22,6 +22,7 @@ from fnnet.trees import (
     freeze,
     is_array,
     is_frozen,
+    may_change,
     read_only,
     tree_leaves,
     tree_map,
@@ -51,7 +52,7 @@ class Layer(Tree):
     def __post_init__(self) -> None:
         for name in ("w", "b"):
             array = getattr(self, name)
-            if type(array) is np.ndarray and array.flags.writeable:
+            if type(array) is np.ndarray and may_change(array):
                 object.__setattr__(self, name, read_only(array.copy())[...])
 
 
@@ -416,6 +417,11 @@ def _inputs(params: Params, x: FloatArray) -> FloatArray:
         passed.add(check_layers)
     x = _floats("x", x)
     w = params.layers[0].w
+    if x.ndim > 2 and w.ndim > 2 and x.shape[:-2] != w.shape[:-2]:
+        raise ValueError(
+            f"x must be one batch, or one for each member of the ensemble of shape "
+            f"{w.shape[:-2]}, got shape {x.shape}"
+        )
     if x.ndim == 0 or x.shape[-1] != w.shape[-2]:
         raise ValueError(
             f"x must have {w.shape[-2]} features on its last axis, as the first layer, "

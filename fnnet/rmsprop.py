@@ -38,7 +38,8 @@ class RMSPropState(Tree):
     learning_rate : step size, >= 0; a schedule is `dataclasses.replace(state, learning_rate=...)`.
         An ensemble may have one for each member, an (E,) array
     decay : weight of the old mean square, in [0, 1)
-    eps : added to the root of the mean square, >= 0
+    eps : added to the root of the mean square, >= 0; without it a gradient that was always 0 is
+        divided by 0
     momentum : weight of the old velocity, in [0, 1)
     centered : whether the mean square is taken about the running mean of the gradient
     eps_in_sqrt : whether eps is added before the root is taken

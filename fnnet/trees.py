@@ -254,6 +254,12 @@ def empty(size: int, like: FloatArray) -> FloatArray:
     return vector
 
 
+def may_change(array: FloatArray) -> bool:
+    """Whether someone could still write to an array, or to the one that it is a view of."""
+    base = array.base
+    return array.flags.writeable or (isinstance(base, np.ndarray) and base.flags.writeable)
+
+
 def read_only(array: FloatArray) -> FloatArray:
     """The same array with writing switched off, where its kind has that switch."""
     if isinstance(array, np.ndarray):

@@ -21,8 +21,8 @@ from tests import oracles
 Array: TypeAlias = npt.NDArray[Any]
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
-# Functions that need files of others; tests/test_datasets.py holds what they do.
-DOWNLOADS = {"load_mnist", "load_fashion_mnist", "load_kmnist"}
+# What needs files of others, or is meant to change another library: test_datasets, test_jax.
+ELSEWHERE = {"load_mnist", "load_fashion_mnist", "load_kmnist", "register_jax"}
 # What these return is, or may be, their argument, as they say; it is read-only or was the caller's.
 SHARES = {"tree_leaves", "tree_ravel", "rmsprop_init", "as_inputs"}
 
@@ -85,7 +85,7 @@ def locked(array: Array) -> Array:
 FUNCTIONS = [
     name
     for name in fnnet.__all__
-    if inspect.isroutine(getattr(fnnet, name)) and name not in DOWNLOADS
+    if inspect.isroutine(getattr(fnnet, name)) and name not in ELSEWHERE
 ]
 each = pytest.mark.parametrize("name", FUNCTIONS)
 
