@@ -6,6 +6,7 @@ The names below stand in the order in which the README introduces them.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from fnnet.adam import AdamState, adam_init, adam_update
 from fnnet.batches import Dataset, Split, as_inputs, batches, hold_out
 from fnnet.network import (
     Layer,
@@ -22,6 +23,7 @@ from fnnet.network import (
     softmax,
 )
 from fnnet.rmsprop import RMSPropState, rmsprop_init, rmsprop_update
+from fnnet.sgd import SGDState, sgd_init, sgd_update
 from fnnet.training import (
     DivergenceError,
     Epoch,
@@ -62,6 +64,12 @@ __all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
     "RMSPropState",
     "rmsprop_init",
     "rmsprop_update",
+    "SGDState",
+    "sgd_init",
+    "sgd_update",
+    "AdamState",
+    "adam_init",
+    "adam_update",
     "Split",
     "Dataset",
     "batches",

@@ -9,17 +9,22 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from itertools import pairwise
-from typing import Any
+from typing import Any, Generic, overload
 
 import numpy as np
 
+from fnnet import adam, rmsprop, sgd
+from fnnet.adam import AdamState
 from fnnet.checks import float_dtype, whole_number
 from fnnet.files import atomic_write
 from fnnet.network import Layer, Params, check_params
-from fnnet.rmsprop import RMSPropState, check_numbers
+from fnnet.optimizers import StateT
+from fnnet.rmsprop import RMSPropState
+from fnnet.sgd import SGDState
 from fnnet.training import Metrics
 from fnnet.trees import FloatArray, same_structure, tree_leaves, tree_map
 
@@ -38,6 +43,11 @@ BIT_GENERATORS = {
 }
 NUMBERS = ("bool", "int", "float", "float | FloatArray")  # types of fields that the header holds
 TREES = ("Params", "Params | None")  # types of fields that members hold
+CHECKS: dict[type, Callable[[Any], None]] = {
+    RMSPropState: rmsprop.check_numbers,
+    SGDState: sgd.check_numbers,
+    AdamState: adam.check_numbers,
+}
 
 
 class CheckpointError(ValueError):
@@ -45,24 +55,24 @@ class CheckpointError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Checkpoint:
+class Checkpoint(Generic[StateT]):
     """All that a run needs to go on as if it had never stopped.
 
     Attributes
     ----------
-    state : parameters and optimizer
+    state : parameters and optimizer: an `RMSPropState`, an `SGDState` or an `AdamState`
     rng : generator of the batches, as it stood after the epoch
     epoch : number of epochs done
     history : metrics of these epochs
     """
 
-    state: RMSPropState
+    state: StateT
     rng: np.random.Generator
     epoch: int = 0
     history: tuple[Metrics, ...] = ()
 
 
-def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint[StateT]) -> None:
     """Write a checkpoint; after a crash at any moment the file is the old one or the new one.
 
     Parameters
@@ -99,7 +109,17 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
                     np.lib.format.write_array(member, leaf, allow_pickle=False)
 
 
-def load_checkpoint(path: str | os.PathLike[str], *, limit: int = 2**31) -> Checkpoint:
+@overload
+def load_checkpoint(
+    path: str | os.PathLike[str], *, limit: int = 2**31
+) -> Checkpoint[RMSPropState]: ...
+@overload
+def load_checkpoint(
+    path: str | os.PathLike[str], optimizer: type[StateT], *, limit: int = 2**31
+) -> Checkpoint[StateT]: ...
+def load_checkpoint(
+    path: str | os.PathLike[str], optimizer: type[Any] = RMSPropState, *, limit: int = 2**31
+) -> Checkpoint[Any]:
     """Read a checkpoint that `save_checkpoint` wrote.
 
     Nothing is unpickled, no member's name is used as a path, and memory stays within a few times
@@ -108,6 +128,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, limit: int = 2**31) -> Chec
     Parameters
     ----------
     path : the file
+    optimizer : type of its state: `RMSPropState`, `SGDState` or `AdamState`
     limit : the most bytes that it may have
 
     Raises
@@ -126,7 +147,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, limit: int = 2**31) -> Chec
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             members = _members(archive, len(content))
-        checkpoint = _checkpoint(members)
+        checkpoint: Checkpoint[Any] = _checkpoint(members, optimizer)
         _check(checkpoint)
         return checkpoint
     except CheckpointError as error:
@@ -147,7 +168,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, bytes]:
     return {info.filename: archive.read(info) for info in infos}
 
 
-def _checkpoint(members: dict[str, bytes]) -> Checkpoint:
+def _checkpoint(members: dict[str, bytes], kind: type[StateT]) -> Checkpoint[StateT]:
     if HEADER not in members:
         raise CheckpointError(f"expected a member {HEADER}, got {sorted(members)[:5]}")
     header = json.loads(members[HEADER])
@@ -158,14 +179,17 @@ def _checkpoint(members: dict[str, bytes]) -> Checkpoint:
             f"expected version {VERSION}, got {header.get('version')}: "
             "read it with the fnnet that wrote it"
         )
-    state = _state(header, members)
+    state = _state(header, members, kind)
     history = tuple(Metrics(**_checked(Metrics, row)) for row in header["history"])
     return Checkpoint(state, _generator(header["rng"]), header["epoch"], history)
 
 
-def _check(checkpoint: Checkpoint) -> None:
+def _check(checkpoint: Checkpoint[StateT]) -> None:
     """Raise a TypeError or ValueError where no training makes such a checkpoint."""
-    state = checkpoint.state
+    state: Any = checkpoint.state
+    if type(state) not in CHECKS:
+        known = ", ".join(kind.__name__ for kind in CHECKS)
+        raise TypeError(f"state must be one of {known}, got {type(state).__name__}")
     whole_number("epoch", checkpoint.epoch, 0)
     if not isinstance(checkpoint.rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {checkpoint.rng!r}")
@@ -177,28 +201,32 @@ def _check(checkpoint: Checkpoint) -> None:
                 raise TypeError(f"state: {name} must be float32 or float64, got {leaf.dtype}")
         if not same_structure(tree, state.params):
             raise ValueError(f"state: {name} must have the structure and shapes of params")
+        least = 0 if name == "mean_squares" else -np.inf
+        if not all(np.all(np.isfinite(leaf) & (leaf >= least)) for leaf in tree_leaves(tree)):
+            bound = " and >= 0" if name == "mean_squares" else ""
+            raise ValueError(f"state: {name} must be finite{bound}")
     whole_number("step", state.step, 0)
-    check_numbers(state)
-    if not all(np.all(np.isfinite(v) & (v >= 0)) for v in tree_leaves(state.mean_squares)):
-        raise ValueError("state: mean_squares must be finite and >= 0")
+    CHECKS[type(state)](state)
 
 
-def _state(header: dict[str, Any], members: dict[str, bytes]) -> RMSPropState:
-    if header["optimizer"] != RMSPropState.__name__:
-        raise CheckpointError(f"unknown optimizer {header['optimizer']!r}")
+def _state(header: dict[str, Any], members: dict[str, bytes], kind: type[StateT]) -> StateT:
+    name = header["optimizer"]
+    if name not in {known.__name__ for known in CHECKS}:
+        raise CheckpointError(f"unknown optimizer {name!r}")
+    if name != kind.__name__:
+        raise CheckpointError(f"expected {kind.__name__}, got {name}: give it as the optimizer")
     sizes, dtype, ensemble = header["sizes"], float_dtype(header["dtype"]), header["ensemble"]
     shapes = [
         (*ensemble, *shape)
         for inputs, outputs in pairwise(sizes)
         for shape in ((inputs, outputs), (outputs,))
     ]
-    known = [field.name for field in fields(RMSPropState) if field.type in TREES]
+    tree_names = [name for name, t in _types(kind).items() if t in TREES]
     trees: dict[str, Any] = {
-        name: _tree(name, shapes, dtype, members) for name in known if name in header["trees"]
+        name: _tree(name, shapes, dtype, members) for name in tree_names if name in header["trees"]
     }
     check_params(trees["params"])
-    numbers = _checked(RMSPropState, header["numbers"])
-    return RMSPropState(**trees, **numbers)
+    return kind(**trees, **_checked(kind, header["numbers"]))
 
 
 def _tree(
@@ -224,9 +252,14 @@ def _array(
     return array.reshape(shape, order="F" if fortran else "C")
 
 
+def _types(kind: type) -> dict[str, str]:
+    """The types of a dataclass's fields, as they are written."""
+    return {field.name: str(field.type) for field in fields(kind)}
+
+
 def _checked(kind: type, row: dict[str, Any]) -> dict[str, Any]:
     """The numbers of a JSON object, once names and types are those of a dataclass's fields."""
-    expected = {field.name: str(field.type) for field in fields(kind) if field.type in NUMBERS}
+    expected = {name: t for name, t in _types(kind).items() if t in NUMBERS}
     if set(row) != set(expected):
         raise CheckpointError(f"expected the numbers {sorted(expected)}, got {sorted(row)}")
     return {name: _number(name, expected[name], row[name]) for name in expected}
@@ -255,18 +288,14 @@ def _sizes(params: Params) -> list[int]:
     return [params.layers[0].w.shape[-2], *(layer.w.shape[-1] for layer in params.layers)]
 
 
-def _numbers(state: RMSPropState) -> dict[str, float]:
-    return {
-        field.name: getattr(state, field.name) for field in fields(state) if field.type in NUMBERS
-    }
+def _numbers(state: object) -> dict[str, Any]:
+    types = _types(type(state))
+    return {name: getattr(state, name) for name, t in types.items() if t in NUMBERS}
 
 
-def _trees(state: RMSPropState) -> dict[str, Params]:
-    return {
-        field.name: getattr(state, field.name)
-        for field in fields(state)
-        if is_dataclass(getattr(state, field.name))
-    }
+def _trees(state: object) -> dict[str, Params]:
+    trees = {name: getattr(state, name) for name, t in _types(type(state)).items() if t in TREES}
+    return {name: tree for name, tree in trees.items() if tree is not None}
 
 
 def _plain(value: object) -> object:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from fnnet.adam import AdamState, adam_update
 from fnnet.batches import Split, as_inputs, batches, check_batches
 from fnnet.checks import Seed, generator, whole_number
 from fnnet.network import (
@@ -22,9 +24,19 @@ from fnnet.network import (
     loss_and_grads,
     one_hot,
 )
+from fnnet.optimizers import StateT
 from fnnet.rmsprop import RMSPropState, rmsprop_update
+from fnnet.sgd import SGDState, sgd_update
 from fnnet.trees import FloatArray, tree_leaves
 
+Gradient: TypeAlias = Callable[[Params, FloatArray, Labels], tuple[float, Params]]
+Update: TypeAlias = Callable[[StateT, Params], StateT]
+
+UPDATES: dict[type, Callable[[Any, Params], Any]] = {
+    RMSPropState: rmsprop_update,
+    SGDState: sgd_update,
+    AdamState: adam_update,
+}
 EVALUATION_ROWS = 1024  # samples evaluated at once: bounds memory, keeps the products efficient
 
 
@@ -83,14 +95,21 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Epoch:
+class Epoch(Generic[StateT]):
     """What `train` yields: the state after an epoch and its metrics (see `Metrics`)."""
 
-    state: RMSPropState
+    state: StateT
     metrics: Metrics
 
 
-def train_step(state: RMSPropState, x: FloatArray, y: Labels) -> tuple[RMSPropState, float]:
+def train_step(
+    state: StateT,
+    x: FloatArray,
+    y: Labels,
+    *,
+    gradient: Gradient = loss_and_grads,
+    update: Update[StateT] | None = None,
+) -> tuple[StateT, float]:
     """One step of training on a batch, equations (1) to (12).
 
     Parameters
@@ -98,18 +117,26 @@ def train_step(state: RMSPropState, x: FloatArray, y: Labels) -> tuple[RMSPropSt
     state : the optimizer before the step
     x : (N, d) float array
     y : (N,) int classes, or (N, K) float distributions
+    gradient, update : as `train`
 
     Returns
     -------
     state : the optimizer after the step
     loss : the batch's loss before it
     """
-    loss, grads = loss_and_grads(state.params, x, y)
-    return rmsprop_update(state, grads), loss
+    loss, grads = gradient(state.params, x, y)
+    return (update or _update_of(state))(state, grads), loss
+
+
+def _update_of(state: StateT) -> Update[StateT]:
+    """The update that belongs to a state."""
+    if type(state) not in UPDATES:
+        raise TypeError(f"update must be given for a state of type {type(state).__name__}")
+    return UPDATES[type(state)]
 
 
 def train(
-    state: RMSPropState,
+    state: StateT,
     train: Split,
     test: Split | None = None,
     *,
@@ -118,14 +145,19 @@ def train(
     batch_size: int = 32,
     start: int = 0,
     check_finite: bool = True,
-) -> Iterator[Epoch]:
+    gradient: Gradient = loss_and_grads,
+    update: Update[StateT] | None = None,
+) -> Iterator[Epoch[StateT]]:
     """Train epoch by epoch, yielding an immutable record after each.
 
-    Progress bars, early stopping and checkpoints live in the loop that consumes the records.
+    Progress bars, early stopping and checkpoints live in the loop that consumes the records; what
+    changes a step is composed into `gradient` and `update`. If these draw random numbers, let them
+    draw from the generator that is given as `rng`: its state is then all that a checkpoint needs
+    for a resumed run to end bit for bit where an unbroken one does.
 
     Parameters
     ----------
-    state : where to start
+    state : where to start: parameters with what an optimizer knows of them
     train : what to train on
     test : what to report besides; never trained on
     rng : generator, which advances by one permutation an epoch, or a seed
@@ -133,9 +165,16 @@ def train(
     batch_size : samples a step, >= 1
     start : number of epochs that `state` has already seen
     check_finite : whether to stop where a loss or a gradient is no longer finite
+    gradient : called as gradient(params, x, y), returns (loss, grads): the place of dropout, label
+        smoothing and distortions
+    update : called as update(state, grads), returns the next state: the place of schedules,
+        clipping and weight decay. Without one, it is the function that belongs to the state's type:
+        `rmsprop_update`, `sgd_update` or `adam_update`
 
     Raises
     ------
+    TypeError
+        If no `update` is given for a type of state that has none of its own.
     ValueError
         If `batch_size` is below 1, `epochs` or `start` is negative, a split is empty or a parameter
         is not finite.
@@ -150,25 +189,31 @@ def train(
             _check_split(state.params, split)
     if check_finite:
         check_params(state.params)
-    rng = generator(rng)
-    return _epochs(state, train, test, rng, range(start + 1, epochs + 1), batch_size, check_finite)
+    rng, update = generator(rng), update or _update_of(state)
+
+    def step(state: StateT, x: FloatArray, y: Labels) -> tuple[StateT, float]:
+        return train_step(state, x, y, gradient=gradient, update=update)
+
+    numbers = range(start + 1, epochs + 1)
+    return _epochs(step, state, train, test, rng, numbers, batch_size, check_finite)
 
 
 def _epochs(
-    state: RMSPropState,
+    step: Callable[[StateT, FloatArray, Labels], tuple[StateT, float]],
+    state: StateT,
     train: Split,
     test: Split | None,
     rng: np.random.Generator,
     epochs: range,
     batch_size: int,
     check_finite: bool,
-) -> Iterator[Epoch]:
+) -> Iterator[Epoch[StateT]]:
     dtype = state.params.layers[0].w.dtype
     for epoch in epochs:
         began = time.perf_counter()
         for batch, (x, y) in enumerate(batches(rng, train, batch_size, dtype), 1):
             before = state
-            state, loss = train_step(before, x, y)
+            state, loss = step(before, x, y)
             if check_finite and not math.isfinite(loss):
                 # A gradient that was not finite shows here one batch late, in the parameters.
                 if not _is_finite(before.params):

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from fnnet.files import atomic_write
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+Epoch: TypeAlias = fnnet.Epoch[fnnet.RMSPropState]
+Checkpoint: TypeAlias = fnnet.Checkpoint[fnnet.RMSPropState]
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist")
 DEFAULTS: dict[str, Any] = {
@@ -172,8 +175,8 @@ def run(settings: argparse.Namespace) -> None:
 
 
 def saved(
-    records: Iterable[fnnet.Epoch], checkpoint: fnnet.Checkpoint, out: Path, split: str
-) -> Iterator[fnnet.Checkpoint]:
+    records: Iterable[Epoch], checkpoint: Checkpoint, out: Path, split: str
+) -> Iterator[Checkpoint]:
     """Each record as the checkpoint that it became on the disk."""
     for record in records:
         history = (*checkpoint.history, record.metrics)
@@ -184,8 +187,8 @@ def saved(
 
 
 def progress(
-    checkpoints: Iterable[fnnet.Checkpoint], done: int, settings: argparse.Namespace, split: str
-) -> Iterator[fnnet.Checkpoint]:
+    checkpoints: Iterable[Checkpoint], done: int, settings: argparse.Namespace, split: str
+) -> Iterator[Checkpoint]:
     """The checkpoints, shown as they come: a bar on a terminal, a line each elsewhere."""
     bar = None if settings.quiet else terminal_bar(settings.epochs, done)
     for checkpoint in checkpoints:

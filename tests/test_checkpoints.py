@@ -47,7 +47,7 @@ def trained(sizes: tuple[int, ...] = (3, 4, 2), dtype: str = "float32") -> RMSPr
     return state
 
 
-def checkpoint(**changes: Any) -> Checkpoint:
+def checkpoint(**changes: Any) -> Checkpoint[RMSPropState]:
     return dataclasses.replace(
         Checkpoint(trained(), np.random.default_rng(5), 2, HISTORY), **changes
     )
@@ -57,7 +57,7 @@ def bits(tree: Params) -> bytes:
     return fnnet.tree_ravel(tree)[0].tobytes()
 
 
-def facts(saved: Checkpoint) -> object:
+def facts(saved: Checkpoint[RMSPropState]) -> object:
     """All that a checkpoint holds, such that equality is equality of bits."""
     state = saved.state
     trees = [

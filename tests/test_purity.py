@@ -24,7 +24,7 @@ Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 # What needs files of others, or is meant to change another library: test_datasets, test_jax.
 ELSEWHERE = {"load_mnist", "load_fashion_mnist", "load_kmnist", "register_jax"}
 # What these return is, or may be, their argument, as they say; it is read-only or was the caller's.
-SHARES = {"tree_leaves", "tree_ravel", "rmsprop_init", "as_inputs"}
+SHARES = {"tree_leaves", "tree_ravel", "rmsprop_init", "sgd_init", "adam_init", "as_inputs"}
 
 
 def call(*args: Any, **kwargs: Any) -> Arguments:
@@ -56,6 +56,10 @@ def arguments(folder: Path) -> dict[str, Arguments]:
         "predict_proba": call(*batch[:2]),
         "rmsprop_init": call(params, 0.1),
         "rmsprop_update": call(state, gradient),
+        "sgd_init": call(params, 0.1, 0.9),
+        "sgd_update": call(fnnet.sgd_init(params, 0.1, 0.9), gradient),
+        "adam_init": call(params, 0.1),
+        "adam_update": call(fnnet.adam_init(params, 0.1), gradient),
         "batches": call(0, split, 3, np.float64),
         "as_inputs": call(split.x, np.float64),
         "hold_out": call(0, split, 3),

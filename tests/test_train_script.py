@@ -25,7 +25,7 @@ def train(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 
-def checkpoint(folder: Path) -> fnnet.Checkpoint:
+def checkpoint(folder: Path) -> fnnet.Checkpoint[fnnet.RMSPropState]:
     return fnnet.load_checkpoint(folder / "checkpoint.npz")
 
 

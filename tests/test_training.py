@@ -40,11 +40,11 @@ def bits(params: Params) -> bytes:
     return fnnet.tree_ravel(params)[0].tobytes()
 
 
-def without_seconds(records: list[Epoch]) -> list[Metrics]:
+def without_seconds(records: list[Epoch[RMSPropState]]) -> list[Metrics]:
     return [dataclasses.replace(record.metrics, seconds=0.0) for record in records]
 
 
-def assert_same_runs(a: list[Epoch], b: list[Epoch]) -> None:
+def assert_same_runs(a: list[Epoch[RMSPropState]], b: list[Epoch[RMSPropState]]) -> None:
     assert without_seconds(a) == without_seconds(b)
     for one, two in zip(a, b, strict=True):
         assert bits(one.state.params) == bits(two.state.params)
@@ -245,7 +245,7 @@ def test_divergence_is_an_error_that_names_the_epoch_and_the_batch(rate: float) 
 @np.errstate(all="ignore")
 def test_the_last_record_before_a_divergence_is_finite_and_goes_on() -> None:
     data = split()
-    records: list[Epoch] = []
+    records: list[Epoch[RMSPropState]] = []
 
     def train_and_spoil() -> None:
         for record in fnnet.train(start(), data, rng=0, epochs=9, batch_size=50):
