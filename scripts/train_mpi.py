@@ -1,0 +1,213 @@
+"""Train on several processes or machines: each takes a shard of every batch, MPI adds gradients.
+
+    OMP_NUM_THREADS=1 mpiexec -n 4 python scripts/train_mpi.py --out runs/mpi
+
+The result is that of one process on the same batches, up to rounding. A run that died goes on with
+--resume, on any number of ranks. Needs mpi4py and an MPI: pip install 'fnnet[mpi]' has both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fnnet
+from fnnet.batches import IntArray
+from fnnet.files import atomic_write
+from fnnet.trees import FloatArray
+
+
+def shards(
+    rng: np.random.Generator, split: fnnet.Split, batch_size: int, rank: int, ranks: int
+) -> Iterator[tuple[IntArray, float]]:
+    """Of every batch of `fnnet.batches`, a rank's rows and the share of the batch that they are."""
+    order = rng.permutation(len(split))
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        rows = batch[len(batch) * rank // ranks : len(batch) * (rank + 1) // ranks]
+        yield rows, len(rows) / len(batch)
+
+
+def weigh_gradient(
+    params: fnnet.Params, split: fnnet.Split, rows: IntArray, share: float, out: FloatArray
+) -> None:
+    """Write a shard's gradient times its share: over all ranks these add up to the batch's."""
+    if len(rows) == 0:
+        out[...] = 0
+        return
+    x = fnnet.as_inputs(split.x[rows], out.dtype)
+    gradient, _ = fnnet.tree_ravel(fnnet.grads(params, x, split.y[rows]))
+    np.multiply(gradient, share, out=out)
+
+
+def train_epoch(
+    comm: Any,
+    state: fnnet.RMSPropState,
+    split: fnnet.Split,
+    rng: np.random.Generator,
+    batch_size: int,
+) -> fnnet.RMSPropState:
+    """The state after an epoch, the same on every rank."""
+    from mpi4py import MPI
+
+    vector, unravel = fnnet.tree_ravel(state.params)
+    total = np.empty_like(vector)
+    for rows, share in shards(rng, split, batch_size, comm.rank, comm.size):
+        weigh_gradient(state.params, split, rows, share, total)
+        comm.Allreduce(MPI.IN_PLACE, total)
+        state = fnnet.rmsprop_update(state, unravel(total))
+    check_agreement(comm, state)
+    return state
+
+
+def check_agreement(comm: Any, state: fnnet.RMSPropState) -> None:
+    """Raise where ranks differ by a bit: with other machines or libraries, sums may, too."""
+    checksums = comm.allgather(zlib.crc32(fnnet.tree_ravel(state.params)[0].data))
+    if len(set(checksums)) > 1:
+        raise RuntimeError(f"parameters differ between ranks, checksums {checksums}")
+
+
+def run(comm: Any, args: argparse.Namespace) -> None:
+    """Train to the last epoch; rank 0 alone reads and writes checkpoints, prints and draws."""
+    if comm.rank:
+        comm.barrier()  # rank 0 downloads and verifies first
+    data = fnnet.load_dataset(args.dataset, args.data_dir)
+    if not comm.rank:
+        comm.barrier()
+    checkpoint = comm.bcast(begin(args, data) if comm.rank == 0 else None)
+    state, rng, history = checkpoint.state, checkpoint.rng, checkpoint.history
+    for epoch in range(checkpoint.epoch + 1, args.epochs + 1):
+        began = time.perf_counter()
+        state = train_epoch(comm, state, data.train, rng, args.batch_size)
+        if comm.rank == 0:
+            metrics = measure(state.params, data, epoch, time.perf_counter() - began)
+            history = (*history, metrics)
+            fnnet.save_checkpoint(
+                args.out / "checkpoint.npz", fnnet.Checkpoint(state, rng, epoch, history)
+            )
+            print(
+                f"epoch {epoch}/{args.epochs}: loss {metrics.train_loss:.4f}, "
+                f"test accuracy {metrics.test_accuracy:.2%}, {metrics.seconds:.2f} s",
+                flush=True,
+            )
+    if comm.rank == 0 and history:
+        draw(history, args.out)
+
+
+def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnnet.RMSPropState]:
+    """The checkpoint to go on from, or that of a new run."""
+    path = args.out / "checkpoint.npz"
+    if args.resume:
+        return fnnet.load_checkpoint(path)
+    if path.exists():
+        raise FileExistsError(f"{args.out} holds a run")
+    rng = np.random.default_rng(args.seed)
+    params = fnnet.init_params(rng, (data.train.x[0].size, *args.hidden, len(data.classes)))
+    checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params, args.learning_rate), rng)
+    args.out.mkdir(parents=True, exist_ok=True)
+    fnnet.save_checkpoint(path, checkpoint)
+    return checkpoint
+
+
+def measure(params: fnnet.Params, data: fnnet.Dataset, epoch: int, seconds: float) -> fnnet.Metrics:
+    train, test = fnnet.evaluate(params, data.train), fnnet.evaluate(params, data.test)
+    if not np.isfinite(train.loss):
+        raise ArithmeticError(f"the loss after epoch {epoch} was {train.loss}")
+    return fnnet.Metrics(epoch, train.loss, train.accuracy, test.loss, test.accuracy, seconds)
+
+
+def draw(history: Sequence[fnnet.Metrics], out: Path) -> None:
+    from fnnet import plots
+
+    try:
+        figure = plots.plot_history(history)
+    except ImportError as error:
+        print(error)
+        return
+    with atomic_write(out / "curves.png") as file:
+        figure.savefig(file, format="png")
+
+
+def time_steps(comm: Any, batch_size: int) -> dict[str, float]:
+    """Median seconds of a step and of its parts, on images like MNIST's, and of a tiny sum."""
+    from mpi4py import MPI
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (10_000, 28, 28), np.uint8)
+    split = fnnet.Split(images, rng.integers(0, 10, len(images)))
+    state = fnnet.rmsprop_init(fnnet.init_params(0, (784, 128, 10)))
+    vector, unravel = fnnet.tree_ravel(state.params)
+    total, one = np.empty_like(vector), np.zeros(1, np.float32)
+    rows = []
+    for _ in range(min(400, max(30, 100_000 // batch_size))):
+        mine, share = next(shards(rng, split, batch_size, comm.rank, comm.size))
+        comm.barrier()
+        marks = [time.perf_counter()]
+        weigh_gradient(state.params, split, mine, share, total)
+        marks.append(time.perf_counter())
+        comm.barrier()
+        marks.append(time.perf_counter())
+        comm.Allreduce(MPI.IN_PLACE, total)
+        marks.append(time.perf_counter())
+        state = fnnet.rmsprop_update(state, unravel(total))
+        marks.append(time.perf_counter())
+        comm.Allreduce(MPI.IN_PLACE, one)
+        marks.append(time.perf_counter())
+        rows.append(np.diff(marks))
+    gradient, wait, add, update, latency = np.median(rows, axis=0).tolist()
+    step = gradient + wait + add + update
+    return {"step": step, "allreduce": add, "latency": latency, "bytes": total.nbytes}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--dataset", default="digits", help="digits, mnist, fashion-mnist or kmnist")
+    add("--data-dir", metavar="DIR", help="folder of the data set's four files")
+    add("--hidden", type=int, nargs="+", default=[128], metavar="N", help="default: 128")
+    add("--epochs", type=int, default=10, metavar="N", help="default: 10")
+    add("--batch-size", type=int, default=32, metavar="N", help="of all ranks together; 32")
+    add("--learning-rate", type=float, default=1e-3, metavar="X", help="default: 0.001")
+    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add("--out", type=Path, default=Path("runs/mpi"), metavar="DIR", help="default: runs/mpi")
+    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    add("--measure", action="store_true", help="time steps instead, and print them as JSON")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # which, depends on whether mpi4py or MPI lacks
+        print(f"train_mpi.py: {error}: pip install 'fnnet[mpi]'", file=sys.stderr)
+        return 1
+    comm = MPI.COMM_WORLD
+    try:
+        if args.measure:
+            times = time_steps(comm, args.batch_size)
+            if comm.rank == 0:
+                print(json.dumps({"ranks": comm.size, "batch_size": args.batch_size, **times}))
+        else:
+            run(comm, args)
+    except BaseException as error:  # else the other ranks would wait for this one for ever
+        what = " ".join(str(error).split()) or type(error).__name__
+        if (args.out / "checkpoint.npz").exists():
+            what += (
+                "; to go on from its last epoch: the same options and --resume, any number of ranks"
+            )
+        print(f"train_mpi.py: rank {comm.rank} of {comm.size}: {what}", file=sys.stderr, flush=True)
+        comm.Abort(1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
