@@ -65,17 +65,21 @@ def fnnet_steps(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant
 
 
 def torch_steps(
-    split: fnnet.Split, sizes: Sizes, batch_size: int, compiled: bool = False
+    split: fnnet.Split,
+    sizes: Sizes,
+    batch_size: int,
+    compiled: bool = False,
+    flushed: bool = False,
 ) -> Contestant:
     """PyTorch: modules, autograd and `torch.optim.RMSprop`; compiled: the whole step as one.
 
-    Subnormal numbers are flushed to zero, which is not its default but a fifth faster in batches of
-    32: mean squares of pixels that are seldom lit decay into them.
+    Flushed, subnormal numbers count as zero: not its default, but mean squares of pixels that are
+    seldom lit decay into them.
     """
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(flushed)
     model = torch.nn.Sequential()
     for layer in fnnet.init_params(0, sizes).layers:
         linear = torch.nn.Linear(*layer.w.shape)
@@ -243,7 +247,10 @@ class Kind:
 KINDS = {
     "fnnet": Kind("fnnet", "numpy", fnnet_steps),
     "torch": Kind("PyTorch, eager", "torch", torch_steps),
-    "torch-compiled": Kind("PyTorch, compiled step", "torch", partial(torch_steps, compiled=True)),
+    "torch-flushed": Kind("PyTorch, flushed", "torch", partial(torch_steps, flushed=True)),
+    "torch-compiled": Kind(
+        "PyTorch, compiled, flushed", "torch", partial(torch_steps, compiled=True, flushed=True)
+    ),
     "sklearn": Kind("scikit-learn (Adam)", "sklearn", sklearn_epochs),
     "jax": Kind("JAX, jitted step", "jax", jax_steps),
     "jax-scan": Kind("JAX, jitted epoch", "jax", partial(jax_steps, scanned=True)),
