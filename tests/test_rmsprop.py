@@ -12,7 +12,7 @@ import pytest
 
 import fnnet
 from fnnet import Layer, Params, RMSPropState, rmsprop_init, rmsprop_update
-from tests import oracles
+from tests import optimizers, oracles
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -350,3 +350,92 @@ def test_a_state_is_no_tree_of_arrays() -> None:
     assert isinstance(state, RMSPropState)
     with pytest.raises(TypeError, match="a tree is made of"):
         fnnet.tree_leaves(state)
+
+
+# Momentum, centring and the place of eps
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("momentum", "centered"), [(0.9, False), (0.0, True), (0.9, True)])
+def test_momentum_and_centring_are_those_of_pytorch(
+    dtype: str, momentum: float, centered: bool
+) -> None:
+    state = rmsprop_init(
+        fnnet.init_params(0, optimizers.SIZES, dtype),
+        *(0.01, 0.99, 1e-3),
+        momentum=momentum,
+        centered=centered,
+    )
+    options = {"lr": 0.01, "alpha": 0.99, "eps": 1e-3, "momentum": momentum, "centered": centered}
+    optimizers.assert_a_hundred_steps_are_those_of_pytorch(
+        "RMSprop", options, state, rmsprop_update
+    )
+
+
+@pytest.mark.parametrize(
+    ("eps_in_sqrt", "initial_scale", "expected"),
+    [(True, 0, 0.953463), (False, 0, 0.759747), (True, 1, 0.707107), (False, 1, 0.5)],
+)
+def test_the_first_step_is_that_of_each_convention(
+    eps_in_sqrt: bool, initial_scale: float, expected: float
+) -> None:
+    state = rmsprop_init(one(0), 1, 0.9, 1, eps_in_sqrt=eps_in_sqrt, initial_scale=initial_scale)
+    assert number(rmsprop_update(state, one(1)).params) == pytest.approx(-expected, abs=5e-7)
+
+
+def test_a_hundred_steps_with_eps_in_the_root_are_those_of_optax() -> None:
+    optax = pytest.importorskip("optax")
+    params = fnnet.init_params(0, optimizers.SIZES)
+    state = rmsprop_init(params, 0.01, eps=1e-3, momentum=0.5, eps_in_sqrt=True, initial_scale=0.5)
+    transform = optax.rmsprop(0.01, eps=1e-3, momentum=0.5, initial_scale=0.5)
+    w = list(fnnet.tree_leaves(params))
+    theirs = transform.init(w)
+    for step in range(100):
+        gradient = like(params, step, scale=10.0 ** (step % 5 - 3))
+        state = rmsprop_update(state, gradient)
+        changes, theirs = transform.update(fnnet.tree_leaves(gradient), theirs)
+        w = optax.apply_updates(w, changes)
+    for ours, leaf in zip(fnnet.tree_leaves(state.params), w, strict=True):
+        np.testing.assert_allclose(ours, leaf, 5e-5, 5e-5)
+
+
+def test_a_constant_gradient_stays_finite_where_centring_cancels() -> None:
+    state = rmsprop_init(one(0, "float32"), 1e-3, centered=True)
+    for _ in range(500):
+        state = rmsprop_update(state, one(0.1, "float32"))
+        assert math.isfinite(number(state.params))
+
+
+@pytest.mark.parametrize("eps_in_sqrt", [False, True])
+def test_nothing_that_is_remembered_sinks_into_subnormal_numbers(eps_in_sqrt: bool) -> None:
+    params = fnnet.init_params(0, (40, 30))
+    state = rmsprop_init(params, 0.1, 0.9, momentum=0.9, centered=True, eps_in_sqrt=eps_in_sqrt)
+    optimizers.assert_nothing_sinks_into_subnormal_numbers(state, rmsprop_update)
+
+
+def test_members_of_an_ensemble_have_momentum_of_their_own() -> None:
+    optimizers.assert_members_step_as_each_would_alone(
+        lambda params, rate: rmsprop_init(params, rate, momentum=0.9, centered=True),
+        rmsprop_update,
+    )
+
+
+def test_trees_that_are_not_used_are_not_there() -> None:
+    gradient = like(PARAMS, 0)
+    plain = rmsprop_update(rmsprop_init(PARAMS), gradient)
+    assert (plain.velocity, plain.means) == (None, None)
+    moving = rmsprop_update(rmsprop_init(PARAMS, momentum=0.9), gradient)
+    assert moving.velocity is not None
+    assert moving.means is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"momentum": 1}, r"momentum must lie in \[0, 1\), got 1"),
+        ({"initial_scale": -1}, "initial_scale must be a finite number >= 0, got -1"),
+    ],
+)
+def test_other_numbers_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rmsprop_init(PARAMS, **changes)

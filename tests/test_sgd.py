@@ -1,0 +1,80 @@
+"""Gradient descent is that of PyTorch, with momentum and without."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fnnet
+from fnnet import sgd_init, sgd_update
+from tests import optimizers
+from tests.optimizers import SIZES, like, number, one
+
+DTYPES = ["float32", "float64"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_a_hundred_steps_are_those_of_pytorch(dtype: str, momentum: float, nesterov: bool) -> None:
+    state = sgd_init(fnnet.init_params(0, SIZES, dtype), 0.01, momentum, nesterov=nesterov)
+    options = {"lr": 0.01, "momentum": momentum, "nesterov": nesterov}
+    optimizers.assert_a_hundred_steps_are_those_of_pytorch("SGD", options, state, sgd_update)
+
+
+def test_a_step_goes_down_the_gradient() -> None:
+    assert number(sgd_update(sgd_init(one(10), 0.1), one(20)).params) == pytest.approx(8)
+
+
+def test_velocity_gathers_gradients() -> None:
+    state = sgd_init(one(0), 1.0, 0.5)
+    for expected in (-1, -2.5, -4.25):
+        state = sgd_update(state, one(1))
+        assert number(state.params) == expected
+
+
+def test_nesterov_follows_the_gradient_beyond_the_velocity() -> None:
+    assert number(sgd_update(sgd_init(one(0), 1.0, 0.5, nesterov=True), one(1)).params) == -1.5
+
+
+def test_there_is_a_velocity_only_with_momentum() -> None:
+    params = fnnet.init_params(0, SIZES)
+    assert sgd_update(sgd_init(params), like(params, 0)).velocity is None
+    later = dataclasses.replace(sgd_init(params), momentum=0.9)
+    assert fnnet.tree_equal(sgd_update(later, like(params, 0)).velocity, like(params, 0))
+
+
+def test_members_of_an_ensemble_step_as_each_would_alone() -> None:
+    optimizers.assert_members_step_as_each_would_alone(
+        lambda params, rate: sgd_init(params, rate, 0.9), sgd_update
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_velocity_does_not_sink_into_subnormal_numbers(dtype: str) -> None:
+    state = sgd_init(fnnet.init_params(0, (40, 30), dtype), momentum=0.5)
+    optimizers.assert_nothing_sinks_into_subnormal_numbers(state, sgd_update)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": -1}, "learning_rate must be a finite number >= 0.*, got -1"),
+        ({"learning_rate": np.array([0.1])}, "learning_rate must be a finite number >= 0"),
+        ({"momentum": 1.0}, r"momentum must lie in \[0, 1\), got 1.0"),
+        ({"momentum": None}, r"momentum must lie in \[0, 1\), got None"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
+    params = fnnet.init_params(0, SIZES)
+    with pytest.raises(ValueError, match=message):
+        sgd_init(params, **changes)
+    with pytest.raises(ValueError, match=message):
+        sgd_update(dataclasses.replace(sgd_init(params), **changes), params)
+
+
+def test_a_gradient_of_another_structure_is_refused() -> None:
+    with pytest.raises(ValueError, match="grads must have the structure and shapes of state"):
+        sgd_update(sgd_init(one(1)), fnnet.init_params(0, SIZES))
