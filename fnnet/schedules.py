@@ -1,0 +1,96 @@
+"""Learning rates as functions of the step: pure, and composed by calling.
+
+A schedule takes the number of steps done (a state's `step`) and returns a learning rate:
+
+    schedule = warm_up(500, cosine(1e-3, 20_000))
+
+    def update(state, grads):
+        rate = schedule(state.step)
+        return rmsprop_update(dataclasses.replace(state, learning_rate=rate), grads)
+
+    train(state, data.train, rng=rng, epochs=40, update=update)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+from fnnet.checks import whole_number
+from fnnet.optimizers import check_not_negative
+
+Schedule: TypeAlias = Callable[[int], float]
+
+
+def constant(rate: float) -> Schedule:
+    """The same rate at every step.
+
+    Parameters
+    ----------
+    rate : >= 0
+    """
+    check_not_negative("rate", rate)
+    return lambda step: rate
+
+
+def cosine(rate: float, steps: int, end: float = 0.0) -> Schedule:
+    """Half a period of a cosine, from a rate down to another, which then stays.
+
+    Loshchilov and Hutter (2017), without restarts.
+
+    Parameters
+    ----------
+    rate : at step 0, >= 0
+    steps : number of steps until the end, >= 1
+    end : rate from there on, >= 0
+
+    Examples
+    --------
+    >>> schedule = cosine(1.0, 100)
+    >>> [round(schedule(step), 3) for step in (0, 25, 50, 100, 200)]
+    [1.0, 0.854, 0.5, 0.0, 0.0]
+    """
+    check_not_negative("rate", rate)
+    check_not_negative("end", end)
+    whole_number("steps", steps, 1)
+    return lambda step: end + (rate - end) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
+
+
+def step_decay(rate: float, factor: float, every: int) -> Schedule:
+    """A rate that is multiplied by a factor again and again.
+
+    Parameters
+    ----------
+    rate : at step 0, >= 0
+    factor : >= 0
+    every : number of steps between two multiplications, >= 1; 1 is exponential decay
+
+    Examples
+    --------
+    >>> schedule = step_decay(1.0, 0.1, 50)
+    >>> [schedule(step) for step in (0, 49, 50)]
+    [1.0, 1.0, 0.1]
+    """
+    check_not_negative("rate", rate)
+    check_not_negative("factor", factor)
+    whole_number("every", every, 1)
+    return lambda step: rate * factor ** (step // every)
+
+
+def warm_up(steps: int, then: Schedule) -> Schedule:
+    """A linear rise to the first rate of another schedule, which then follows from its beginning.
+
+    Parameters
+    ----------
+    steps : number of steps of the rise, >= 0; the first has 1 / steps of the rate
+    then : what follows
+
+    Examples
+    --------
+    >>> schedule = warm_up(4, constant(1.0))
+    >>> [schedule(step) for step in (0, 1, 2, 3, 4)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+    whole_number("steps", steps, 0)
+    return lambda step: then(0) * (step + 1) / steps if step < steps else then(step - steps)
