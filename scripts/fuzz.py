@@ -1,0 +1,203 @@
+"""Feed damaged and forged files to the readers: nothing but the documented errors may come out.
+
+    python scripts/fuzz.py idx --count 1000000
+    python scripts/fuzz.py checkpoint --count 1000000
+
+Each file is a valid one after a few random changes: bytes flipped, cut, doubled, moved or set to
+extremes, and, inside the archive, headers rewritten. Memory may grow by ten times the readers'
+limit at most. A file that breaks this is kept, and its name printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import json
+import shutil
+import sys
+import tempfile
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+import fnnet
+
+LIMIT = 2**20  # bytes that the readers are told to accept
+WARM_UP = 1000  # files before memory is first looked at
+EXTREMES = [0, 1, 0x7F, 0x80, 0xFF]
+NUMBERS = [0, 1, -1, 2**31 - 1, 2**31, 2**32 - 1, 2**63, -(2**63), 10**30, 1e308, -0.5]
+VALUES: list[Any] = [*NUMBERS, None, True, "", "../../x", [], [[]], {}, "float16", "NaN", [1e9] * 9]
+NAMES = ["../../x", "/etc/x", "header.json", "params.0.npy", "", "a" * 300, "params.-1.npy"]
+
+Mutator: TypeAlias = Callable[[np.random.Generator, bytes], bytes]
+
+
+def pick(rng: np.random.Generator, values: Sequence[Any]) -> Any:
+    return values[int(rng.integers(len(values)))]
+
+
+def mutated_bytes(rng: np.random.Generator, content: bytes) -> bytes:
+    """One to four changes of a file that know nothing of its format."""
+    data = bytearray(content)
+    for _ in range(int(rng.integers(1, 5))):
+        start, stop = sorted(int(i) for i in rng.integers(0, len(data) + 1, 2))
+        stop = min(stop, start + int(rng.integers(1, 64)))
+        change = int(rng.integers(6))
+        if change == 0 and data:
+            data[start % len(data)] ^= 1 << int(rng.integers(8))
+        elif change == 1:
+            data[start:stop] = bytes([pick(rng, EXTREMES)]) * (stop - start)
+        elif change == 2:
+            del data[start:stop]
+        elif change == 3:
+            data[start:start] = data[start:stop]
+        elif change == 4:
+            data[start:stop] = rng.bytes(stop - start)
+        elif int(rng.integers(8)) == 0:
+            del data[start:]
+    return bytes(data)
+
+
+def mutated_gzip(rng: np.random.Generator, content: bytes) -> bytes:
+    """Damage before the compression, so that the checksum is right."""
+    return gzip.compress(mutated_bytes(rng, gzip.decompress(content)), 1, mtime=0)
+
+
+def mutated_archive(rng: np.random.Generator, content: bytes) -> bytes:
+    """A valid archive with other members: values of the header, arrays, names, compression."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = pick(rng, list(members))
+    change = int(rng.integers(5))
+    if change == 0:
+        members["header.json"] = mutated_header(rng, members["header.json"])
+    elif change == 1:
+        members[name] = mutated_bytes(rng, members[name])
+    elif change == 2:
+        members[pick(rng, NAMES)] = members.pop(name)
+    elif change == 3:
+        members[name] = members[pick(rng, list(members))]
+    else:
+        members[name] = bytes(int(rng.integers(0, 8 * LIMIT // 10)))
+    packed = io.BytesIO()
+    method = zipfile.ZIP_DEFLATED if rng.integers(8) == 0 else zipfile.ZIP_STORED
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        for member, data in members.items():
+            archive.writestr(member or "x", data)
+    return packed.getvalue()
+
+
+def mutated_header(rng: np.random.Generator, text: bytes) -> bytes:
+    """The header with one value, somewhere in it, replaced or left out."""
+    header = json.loads(text)
+    node, key = header, pick(rng, list(header))
+    while isinstance(node[key], dict | list) and node[key] and rng.integers(3):
+        node = node[key]
+        key = pick(rng, list(node) if isinstance(node, dict) else range(len(node)))
+    if rng.integers(6):
+        node[key] = pick(rng, VALUES)
+    else:
+        del node[key]
+    return json.dumps(header).encode()
+
+
+def idx_files(folder: Path) -> list[tuple[bytes, Sequence[Mutator]]]:
+    """A valid file of every element type, of several ranks, plain and gzipped."""
+    files: list[tuple[bytes, Sequence[Mutator]]] = []
+    for i, dtype in enumerate((np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64)):
+        array = np.arange(24).astype(dtype).reshape(((24,), (4, 6), (2, 3, 4))[i % 3])
+        for name, mutators in (("a", [mutated_bytes]), ("a.gz", [mutated_bytes, mutated_gzip])):
+            fnnet.write_idx(folder / name, array)
+            files.append(((folder / name).read_bytes(), mutators))
+    return files
+
+
+def checkpoint_files(folder: Path) -> list[tuple[bytes, Sequence[Mutator]]]:
+    """Checkpoints of two networks, an ensemble and another generator."""
+    nets = [fnnet.init_params(0, (3, 2)), fnnet.init_params(0, (4, 3, 2), np.float64)]
+    nets.append(fnnet.tree_map(lambda *leaves: np.stack(leaves), nets[0], nets[0]))
+    rngs = [np.random.default_rng(0), np.random.Generator(np.random.MT19937(0))]
+    metrics = fnnet.Metrics(1, 0.5, 0.5, 0.5, 0.5, 1.0)
+    files: list[tuple[bytes, Sequence[Mutator]]] = []
+    for i, params in enumerate(nets):
+        checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params), rngs[i % 2], 1, (metrics,))
+        fnnet.save_checkpoint(folder / "c", checkpoint)
+        files.append(((folder / "c").read_bytes(), [mutated_bytes, mutated_archive]))
+    return files
+
+
+def fuzz(reader: str, count: int, seed: int) -> tuple[Counter[str], int]:
+    """Outcomes by name, and the bytes by which the process grew.
+
+    Raises
+    ------
+    RuntimeError
+        If something other than the documented error came out; names the file.
+    """
+    read: Callable[[Path], object] = {
+        "idx": lambda path: fnnet.read_idx(path, limit=LIMIT),
+        "checkpoint": lambda path: fnnet.load_checkpoint(path, limit=LIMIT),
+    }[reader]
+    documented = {"idx": fnnet.IDXError, "checkpoint": fnnet.CheckpointError}[reader]
+    rng, outcomes, before = np.random.default_rng(seed), Counter[str](), 0
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "file")
+        files = {"idx": idx_files, "checkpoint": checkpoint_files}[reader](Path(name))
+        for i in range(count):
+            if i == WARM_UP:
+                before = peak_memory()
+            content, mutators = pick(rng, files)
+            path.write_bytes(pick(rng, mutators)(rng, content))
+            try:
+                read(path)
+                outcomes["accepted"] += 1
+            except documented:
+                outcomes["refused"] += 1
+            except BaseException as error:
+                kept = Path(tempfile.gettempdir(), f"fnnet-{reader}-{seed}-{i}")
+                shutil.copy(path, kept)
+                raise RuntimeError(f"file {i}: {error!r} came out; kept as {kept}") from error
+    return outcomes, peak_memory() - before if count > WARM_UP else 0
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has had resident so far."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("reader", choices=("idx", "checkpoint"))
+    parser.add_argument("--count", type=int, default=10_000, metavar="N", help="default: 10000")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    settings = parser.parse_args(argv)
+    began = time.perf_counter()
+    try:
+        outcomes, grown = fuzz(settings.reader, settings.count, settings.seed)
+    except RuntimeError as error:
+        print(f"fuzz.py: {error}", file=sys.stderr)
+        return 1
+    seconds = time.perf_counter() - began
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+    print(f"{counts}; {settings.count / seconds:.0f} files/s; grew by {grown / 2**20:.1f} MiB")
+    if grown > 10 * LIMIT:
+        print(f"fuzz.py: grew by more than {10 * LIMIT >> 20} MiB", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
