@@ -47,6 +47,14 @@ if TYPE_CHECKING:
     )
     from fnnet.idx import IDXError, read_idx, write_idx
     from fnnet.interop import register_jax
+    from fnnet.regularization import (
+        clip_by_global_norm,
+        decay_weights,
+        dropout_masks,
+        moving_average,
+        smooth_labels,
+        stop_early,
+    )
 
 __all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
     "Layer",
@@ -82,6 +90,12 @@ __all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
     "Metrics",
     "Evaluation",
     "DivergenceError",
+    "dropout_masks",
+    "smooth_labels",
+    "clip_by_global_norm",
+    "decay_weights",
+    "moving_average",
+    "stop_early",
     "Checkpoint",
     "save_checkpoint",
     "load_checkpoint",
@@ -117,6 +131,14 @@ _LAZY = {
     ),
     "idx": ("IDXError", "read_idx", "write_idx"),
     "interop": ("register_jax",),
+    "regularization": (
+        "clip_by_global_norm",
+        "decay_weights",
+        "dropout_masks",
+        "moving_average",
+        "smooth_labels",
+        "stop_early",
+    ),
 }
 
 

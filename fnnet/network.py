@@ -29,6 +29,7 @@ from fnnet.trees import (
 )
 
 Labels: TypeAlias = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
+Masks: TypeAlias = Sequence[FloatArray | None]
 Classes: TypeAlias = npt.NDArray[np.intp]
 
 ROW_SUM_TOLERANCE = 1e-3  # how far from 1 a row of probabilities in half precision may add up
@@ -226,12 +227,19 @@ def grads(params: Params, x: FloatArray, y: Labels) -> Params:
     return loss_and_grads(params, x, y)[1]
 
 
-def loss_and_grads(params: Params, x: FloatArray, y: Labels) -> tuple[float, Params]:
+def loss_and_grads(
+    params: Params, x: FloatArray, y: Labels, masks: Masks | None = None
+) -> tuple[float, Params]:
     """`loss` and `grads` from one forward pass.
 
-    Parameters, errors: as `loss`.
+    Parameters
+    ----------
+    params, x, y : as `loss`, as are the errors
+    masks : factors of each layer's inputs, as `dropout_masks` draws them; None for layers without.
+        Loss and gradient are then those of the network so masked
     """
-    *inputs, z = _activations(params, _batch(params, x))
+    masks = masks or (None,) * len(params.layers)
+    *inputs, z = _activations(params, _batch(params, x), masks)
     y = one_hot(y, z)
     p, log_p = _softmax(z)
     n = z.shape[-2]
@@ -240,12 +248,13 @@ def loss_and_grads(params: Params, x: FloatArray, y: Labels) -> tuple[float, Par
     w, layout = flat(params)
     gradient = empty(layout.size, w)
     dw_db = layout.leaves(gradient)
-    for layer, h in zip(reversed(params.layers), reversed(inputs), strict=True):
+    for layer, h, mask in zip(params.layers[::-1], inputs[::-1], masks[::-1], strict=True):
         db, dw = dw_db.pop(), dw_db.pop()
         np.matmul(h.swapaxes(-1, -2), dz, out=dw)  # (6) (9)
         np.matmul(ones, dz, out=db)  # (7) (10)
         if dw_db:
             dz = (dz @ layer.w.swapaxes(-1, -2)) * (h > 0)  # (8)
+            dz = dz if mask is None else dz * mask
     return _cross_entropy(log_p, y), freeze(gradient, layout)
 
 
@@ -330,17 +339,32 @@ def check_labels(y: Labels, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     return y
 
 
-def _activations(params: Params, x: FloatArray) -> list[FloatArray]:
+def _activations(params: Params, x: FloatArray, masks: Masks | None = None) -> list[FloatArray]:
     """Inputs of each layer, then the logits."""
-    h = [x]
+    masks = masks or (None,) * len(params.layers)
+    if len(masks) != len(params.layers):
+        raise ValueError(
+            f"masks must be one for each of {len(params.layers)} layers, got {len(masks)}"
+        )
+    h = [_masked(x, masks[0])]
     try:
-        for layer in params.layers[:-1]:
-            h.append(relu(_affine(h[-1], layer)))  # (1)
+        for layer, mask in zip(params.layers[:-1], masks[1:], strict=True):
+            h.append(_masked(relu(_affine(h[-1], layer)), mask))  # (1)
         h.append(_affine(h[-1], params.layers[-1]))  # (2)
     except ValueError:
         check_layers(params)  # says which one does not fit
         raise
     return h
+
+
+def _masked(h: FloatArray, mask: FloatArray | None) -> FloatArray:
+    if mask is None:
+        return h
+    if mask.shape[-h.ndim :] != h.shape:
+        raise ValueError(
+            f"masks must have the shapes of the inputs, got {mask.shape} for {h.shape}"
+        )
+    return h * mask.astype(h.dtype, copy=False)
 
 
 def _affine(h: FloatArray, layer: Layer) -> FloatArray:

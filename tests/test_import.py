@@ -141,7 +141,6 @@ def test_public_names_say_what_they_are(name: str) -> None:
 # Their parameters are those of the function that their documentation names.
 AS_ANOTHER = {
     "grads": "loss",
-    "loss_and_grads": "loss",
     "load_fashion_mnist": "load_mnist",
     "load_kmnist": "load_mnist",
 }

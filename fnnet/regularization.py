@@ -1,0 +1,245 @@
+"""What keeps a network from learning its training set by heart: functions to compose into the loop.
+
+Dropout and label smoothing belong into the `gradient` of `train`, clipping and weight decay into
+its `update`. Let what draws random numbers draw from the generator that `train` is given:
+
+    rng = np.random.default_rng(0)
+
+    def gradient(params, x, y):
+        return loss_and_grads(params, x, y, dropout_masks(rng, params, len(x), (0, 0.2, 0.2)))
+
+    def update(state, grads):
+        state = adam_update(state, clip_by_global_norm(grads, 1.0))
+        return dataclasses.replace(state, params=decay_weights(state.params, 1e-5))
+
+    train(state, data.train, rng=rng, epochs=20, gradient=gradient, update=update)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fnnet.checks import Seed, generator, is_number, whole_number
+from fnnet.network import Labels, Params, one_hot
+from fnnet.optimizers import check_not_negative, check_share
+from fnnet.trees import FloatArray, empty, flat, freeze, same_structure, tree_leaves, tree_map
+
+
+def dropout_masks(
+    rng: Seed, params: Params, n: int, rates: Sequence[float]
+) -> tuple[FloatArray | None, ...]:
+    """Masks that switch off inputs and hidden units at random, for `loss_and_grads`.
+
+    Inverted dropout (Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014, with the
+    scaling moved from test to training): what stays is divided by its probability to stay, so that
+    `forward` needs no change.
+
+    Parameters
+    ----------
+    rng : generator, which advances, or a seed
+    params : the network, or an ensemble, each member of which gets masks of its own
+    n : samples in the batch, >= 1
+    rates : probability in [0, 1) to be switched off, for each layer's inputs: those of the network
+        first, then each hidden layer
+
+    Returns
+    -------
+    masks : for each layer an (n, inputs) array of the parameters' dtype, None where the rate is 0
+
+    Raises
+    ------
+    ValueError
+        If there is not one rate for each layer, a rate lies outside [0, 1), or n is below 1.
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> masks = dropout_masks(0, init_params(0, (4, 3, 2)), 5, (0, 0.5))
+    >>> print(masks[0], masks[1].shape, sorted(set(masks[1].ravel().tolist())))
+    None (5, 3) [0.0, 2.0]
+    """
+    rng = generator(rng)
+    whole_number("n", n, 1)
+    if len(rates) != len(params.layers):
+        raise ValueError(f"rates must be one for each of {len(params.layers)} layers, got {rates}")
+    for rate in rates:
+        check_share("rates", rate)
+    weights = [layer.w for layer in params.layers]
+    return tuple(
+        _mask(rng, (*w.shape[:-2], n, w.shape[-2]), float(rate), w) if rate else None
+        for w, rate in zip(weights, rates, strict=True)
+    )
+
+
+def _mask(
+    rng: np.random.Generator, shape: tuple[int, ...], rate: float, like: FloatArray
+) -> FloatArray:
+    mask: FloatArray = (rng.random(shape, np.float32) >= rate).astype(like.dtype)
+    mask *= 1 / (1 - rate)
+    return mask
+
+
+def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floating[Any]]:
+    """Labels mixed with the uniform distribution: (1 - amount) y + amount / classes.
+
+    Szegedy, Vanhoucke, Ioffe, Shlens and Wojna (2016), section 7.
+
+    Parameters
+    ----------
+    y : (N,) int classes, or (N, K) float distributions
+    classes : number of classes, K
+    amount : in [0, 1]
+
+    Returns
+    -------
+    y : (N, K) float distributions, float64 if y held classes, else of y's dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        If y holds no labels of so many classes, or the amount lies outside [0, 1].
+
+    Examples
+    --------
+    >>> smooth_labels(np.array([2, 0]), 4, 0.2)
+    array([[0.05, 0.05, 0.85, 0.05],
+           [0.85, 0.05, 0.05, 0.05]])
+    """
+    whole_number("classes", classes, 1)
+    if not (is_number(amount) and 0 <= amount <= 1):
+        raise ValueError(f"amount must lie in [0, 1], got {amount}")
+    dtype = y.dtype if y.dtype.kind == "f" else np.float64
+    rows = one_hot(y, np.broadcast_to(np.zeros((), dtype), (len(y), classes)))
+    return rows * (1 - float(amount)) + float(amount) / classes
+
+
+def decay_weights(params: Params, amount: float) -> Params:
+    """Weights drawn towards zero, w ← (1 - amount) w; biases stay.
+
+    Decoupled weight decay (Loshchilov and Hutter 2019): what AdamW does before each step with
+    amount = learning rate · weight decay. For gradient descent, and for it alone, it is an L2
+    penalty.
+
+    Parameters
+    ----------
+    params : the network, or an ensemble
+    amount : in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        If the amount lies outside [0, 1].
+    """
+    if not (is_number(amount) and 0 <= amount <= 1):
+        raise ValueError(f"amount must lie in [0, 1], got {amount}")
+    vector, layout = flat(params)
+    decayed = empty(layout.size, vector)
+    decayed[...] = vector
+    for start, stop, _ in layout.parts[::2]:  # weights; biases lie between them
+        decayed[start:stop] *= 1 - float(amount)
+    return freeze(decayed, layout)
+
+
+def clip_by_global_norm(grads: Params, bound: float) -> Params:
+    """The gradient, scaled down where its norm is above a bound.
+
+    Pascanu, Mikolov and Bengio (2013). The norm is that of all leaves together; in an ensemble each
+    member has its own.
+
+    Parameters
+    ----------
+    grads : the gradient
+    bound : the largest norm to leave as it is, >= 0
+
+    Raises
+    ------
+    ValueError
+        If the bound is not a finite number >= 0.
+    """
+    check_not_negative("bound", bound)
+    leading = grads.layers[0].w.ndim - 2
+    norm = np.sqrt(
+        sum(
+            np.square(leaf.astype(np.float64)).sum(axis=tuple(range(leading, leaf.ndim)))
+            for leaf in tree_leaves(grads)
+        )
+    )
+    if np.all(norm <= bound):
+        return grads
+    factor = bound / np.maximum(norm, bound)
+
+    def scale(leaf: FloatArray) -> FloatArray:
+        scaled: FloatArray = leaf * factor.reshape(factor.shape + (1,) * (leaf.ndim - leading))
+        return scaled.astype(leaf.dtype)
+
+    return tree_map(scale, grads)
+
+
+def moving_average(
+    average: Params, params: Params, decay: float, step: int | None = None
+) -> Params:
+    """Exponential moving average of parameters: decay · average + (1 - decay) · params.
+
+    Polyak and Juditsky (1992) average all steps alike; this forgets the first ones. Evaluate the
+    average, go on training the parameters.
+
+    Parameters
+    ----------
+    average : the average so far; before the first step the parameters themselves
+    params : the parameters after a step
+    decay : weight of the old average, in [0, 1)
+    step : number of the step, from 1; if given, the bias towards the start is corrected as in Adam:
+        the average is that from zeros on, divided by 1 - decay**step
+
+    Raises
+    ------
+    ValueError
+        If the trees differ in structure, the decay lies outside [0, 1) or the step is below 1.
+    """
+    check_share("decay", decay)
+    if not same_structure(average, params):
+        raise ValueError("average must have the structure and shapes of params")
+    keep = float(decay)
+    if step is not None:
+        whole_number("step", step, 1)
+        keep *= (1 - keep ** (step - 1)) / (1 - keep**step)
+    (old, layout), (new, _) = flat(average), flat(params)
+    mean = empty(layout.size, old)
+    np.multiply(old, keep, mean)
+    mean += (1 - keep) * new
+    return freeze(mean, layout)
+
+
+def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bool:
+    """Whether the last epochs have brought no progress.
+
+    Prechelt (1998). Keep the best state yourself: ``min(records, key=...)``.
+
+    Parameters
+    ----------
+    losses : of a validation split after each epoch, or any other number to be made small
+    patience : number of epochs to wait for a loss that is lower than all before, >= 1
+    least : by how much it must be lower, >= 0
+
+    Raises
+    ------
+    ValueError
+        If `patience` is below 1 or `least` below 0.
+
+    Examples
+    --------
+    >>> stop_early([0.9, 0.5, 0.6, 0.7], patience=2)
+    True
+    >>> stop_early([0.9, 0.5, 0.6, 0.4], patience=2)
+    False
+    """
+    whole_number("patience", patience, 1)
+    check_not_negative("least", least)
+    if len(losses) <= patience:
+        return False
+    before, lately = losses[:-patience], losses[-patience:]
+    return not min(lately) < min(before) - least
