@@ -1,7 +1,8 @@
 """Time scripts/train_mpi.py on this machine, and draw how a model of it scales to 1,024 ranks.
 
 A step on p ranks with n rows each takes fixed + n * row + allreduce(p) seconds. Fixed, row, latency
-and bandwidth are measured here (memory shared by two ranks); a cluster's network is assumed.
+and bandwidth are measured here (memory shared by two ranks); a cluster's network is assumed. The
+model knows no ranks that lag, nor the permutation that every rank draws once an epoch.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from fnnet.files import atomic_write
 
 HERE = Path(__file__).parent
 RANKS = [2**i for i in range(11)]
@@ -32,6 +35,8 @@ ANYWHERE = {  # Open MPI refuses root, as which containers run, and more ranks t
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
+
+Times: TypeAlias = dict[tuple[int, int, int], dict[str, Any]]  # by ranks, threads, batch size
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,13 @@ class Network:
         return rounds * self.latency + 2 * (ranks - 1) / ranks * size / self.bandwidth
 
 
+CLUSTER = Network("100 Gbit/s and 2 µs a message, assumed", 2e-6, 12.5e9)
+
+
 def command(ranks: int, *options: str) -> list[str]:
     """The command line of scripts/train_mpi.py on this many ranks."""
-    launcher = shutil.which(
-        "mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"
-    )
-    launcher = launcher or shutil.which("mpiexec")
+    beside = str(Path(sys.executable).parent)
+    launcher = shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
     if launcher is None:
         raise FileNotFoundError("no mpiexec: pip install 'fnnet[mpi]'")
     return [launcher, "-n", str(ranks), sys.executable, str(HERE / "train_mpi.py"), *options]
@@ -69,9 +75,9 @@ def time_run(ranks: int, threads: int, batch_size: int) -> dict[str, Any]:
     return times
 
 
-def measure(rounds: int) -> dict[tuple[int, int, int], dict[str, Any]]:
+def measure(rounds: int) -> Times:
     """Of each kind of run the fastest of several alternating ones."""
-    found: dict[tuple[int, int, int], dict[str, Any]] = {}
+    found: Times = {}
     for _ in range(rounds):
         for run in RUNS:
             times = time_run(*run)
@@ -80,22 +86,42 @@ def measure(rounds: int) -> dict[tuple[int, int, int], dict[str, Any]]:
     return found
 
 
-def fit(times: dict[tuple[int, int, int], dict[str, Any]]) -> tuple[float, float, Network]:
-    """Seconds of a step's fixed part and of a row, and this machine's memory as a network."""
-    alone = {
-        batch: row["step"]
-        for (ranks, threads, batch), row in times.items()
-        if ranks == threads == 1
-    }
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a step costs: seconds of its fixed part and of a row, bytes of gradient to add up."""
+
+    fixed: float
+    row: float
+    size: int
+    network: Network
+
+    def step(self, ranks: int, rows: float) -> float:
+        """Seconds of a step on this many ranks with this many rows each."""
+        return self.fixed + rows * self.row + self.network.allreduce(ranks, self.size)
+
+    def speed_up(self, ranks: int) -> float:
+        """How many times as fast the ranks share out one large batch."""
+        return self.step(1, STRONG_BATCH) / self.step(ranks, STRONG_BATCH / ranks)
+
+    def efficiency(self, ranks: int) -> float:
+        """Seconds of one rank's step over those of many with as many rows each."""
+        return self.step(1, WEAK_ROWS) / self.step(ranks, WEAK_ROWS)
+
+
+def fit(times: Times) -> Model:
+    """The model of this machine: a line through one rank's steps, two ranks' sums."""
+    alone = {batch: time["step"] for (*run, batch), time in times.items() if run == [1, 1]}
     batches, steps = np.array([*alone]), np.array([*alone.values()])
     row, fixed = np.polyfit(batches, steps, 1, w=1 / steps)
-    latency = min(run["latency"] for (ranks, _, _), run in times.items() if ranks == 2)
-    allreduce = min(run["allreduce"] for (ranks, _, _), run in times.items() if ranks == 2)
-    bandwidth = times[2, 1, STRONG_BATCH]["bytes"] / (allreduce - latency)
-    return float(fixed), float(row), Network("shared memory, measured", latency / 2, bandwidth)
+    pairs = [time for (ranks, _, _), time in times.items() if ranks == 2]
+    latency = min(time["latency"] for time in pairs)
+    size = pairs[0]["bytes"]
+    bandwidth = size / (min(time["allreduce"] for time in pairs) - latency)
+    network = Network("a network like this memory, measured", latency / 2, bandwidth)
+    return Model(float(fixed), float(row), size, network)
 
 
-def table(times: dict[tuple[int, int, int], dict[str, Any]]) -> str:
+def table(times: Times) -> str:
     lines = [
         "| batch | ranks x threads | step, ms | speed-up | Allreduce's share |",
         "|--:|:-:|--:|--:|--:|",
@@ -110,36 +136,28 @@ def table(times: dict[tuple[int, int, int], dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def draw(times: dict[tuple[int, int, int], dict[str, Any]], path: Path) -> str:
-    """Write the figure; return what it says in a line."""
+def draw(times: Times, models: Sequence[Model], path: Path) -> None:
+    """Write the figure: strong scaling beside weak scaling, lines modelled and dots measured."""
     from matplotlib.figure import Figure
 
     from fnnet import plots
 
-    fixed, row, memory = fit(times)
-    size = times[2, 1, STRONG_BATCH]["bytes"]
-    cluster = Network("100 Gbit/s and 2 µs a message, assumed", 2e-6, 12.5e9)
-
-    def step(ranks: int, rows: float, network: Network) -> float:
-        return fixed + rows * row + network.allreduce(ranks, size)
-
     figure = Figure(figsize=(8, 3.4), dpi=plots.DPI, layout="constrained")
     strong, weak = figure.subplots(1, 2)
-    alone = fixed + STRONG_BATCH * row, fixed + WEAK_ROWS * row
-    for network, colour in ((cluster, plots.BLUE), (memory, plots.ORANGE)):
-        speed_ups = [alone[0] / step(p, STRONG_BATCH / p, network) for p in RANKS]
-        shares = [100 * alone[1] / step(p, WEAK_ROWS, network) for p in RANKS]
-        strong.plot(RANKS, speed_ups, color=colour, label=network.title)
-        weak.plot(RANKS, shares, color=colour, label=network.title)
+    for model, colour in zip(models, (plots.ORANGE, plots.BLUE), strict=True):
+        title = model.network.title
+        strong.plot(RANKS, [model.speed_up(p) for p in RANKS], color=colour, label=title)
+        weak.plot(RANKS, [100 * model.efficiency(p) for p in RANKS], color=colour)
     strong.plot(RANKS, RANKS, color=plots.GREY, lw=1, ls=":", label="as many times as ranks")
-    base, two = times[1, 1, STRONG_BATCH]["step"], times[2, 1, STRONG_BATCH]["step"]
-    strong.plot([1, 2], [1, base / two], "o", color=plots.INK, label="measured on two cores")
-    base, two = times[1, 1, WEAK_ROWS]["step"], times[2, 1, 2 * WEAK_ROWS]["step"]
-    weak.plot([1, 2], [100, 100 * base / two], "o", color=plots.INK, label="measured on two cores")
+    faster = times[1, 1, STRONG_BATCH]["step"] / times[2, 1, STRONG_BATCH]["step"]
+    share = 100 * times[1, 1, WEAK_ROWS]["step"] / times[2, 1, 2 * WEAK_ROWS]["step"]
+    strong.plot([1, 2], [1, faster], "o", color=plots.INK, label="measured on this machine")
+    weak.plot([1, 2], [100, share], "o", color=plots.INK)
     strong.set_title(f"speed-up, {STRONG_BATCH:,} rows shared out", fontsize=10, loc="left")
     weak.set_title(f"efficiency (%), {WEAK_ROWS} rows each", fontsize=10, loc="left")
     strong.set_yscale("log", base=2)
     strong.set_yticks(RANKS[::2], map(str, RANKS[::2]))
+    strong.legend(frameon=False, fontsize=8)
     weak.set_ylim(0, 105)
     for axes in (strong, weak):
         axes.set_xscale("log", base=2)
@@ -148,16 +166,20 @@ def draw(times: dict[tuple[int, int, int], dict[str, Any]], path: Path) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#E8E8E8", lw=0.6)
         axes.tick_params(labelsize=8)
-    strong.legend(frameon=False, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    most = alone[0] / step(1024, STRONG_BATCH / 1024, cluster)
-    share = alone[1] / step(1024, WEAK_ROWS, cluster)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png")
+
+
+def summary(here: Model, there: Model) -> str:
+    """The constants and what they lead to, in a line each."""
+    memory = here.network
     return (
-        f"measured: {1e6 * fixed:.0f} µs a step and {1e6 * row:.2f} µs a row, {size:,} bytes of "
-        f"gradient, {1e6 * memory.latency:.1f} µs and {memory.bandwidth / 1e9:.2f} GB/s between "
-        f"ranks; modelled, 1,024 ranks on {cluster.title}: {most:.0f} times as fast with "
-        f"{STRONG_BATCH:,} rows shared out, {share:.0%} of the ideal with {WEAK_ROWS} rows each"
+        f"measured: {1e6 * here.fixed:.0f} µs a step and {1e6 * here.row:.2f} µs a row; "
+        f"{1e6 * memory.latency:.1f} µs a message and {memory.bandwidth / 1e9:.1f} GB/s between "
+        f"two ranks, for {here.size:,} bytes of gradient\n"
+        f"modelled on 1,024 ranks, {there.network.title}: {there.speed_up(1024):.0f} times as fast "
+        f"with {STRONG_BATCH:,} rows shared out, "
+        f"{there.efficiency(1024):.0%} of the ideal with {WEAK_ROWS} rows each"
     )
 
 
@@ -168,7 +190,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     times = measure(args.rounds)
     print(table(times))
-    print(draw(times, args.out))
+    here = fit(times)
+    there = replace(here, network=CLUSTER)
+    print(summary(here, there))
+    draw(times, (here, there), args.out)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,40 @@ def test_the_model_counts_rounds_and_bytes() -> None:
     assert network.allreduce(1024, 1e6) == pytest.approx(20e-6 + 2e-3 * 1023 / 1024)
 
 
+def modelled(model: Any) -> dict[tuple[int, int, int], dict[str, float]]:
+    """Times as they would be if the model were true."""
+    return {
+        (ranks, threads, batch): {
+            "step": model.step(ranks, batch / ranks),
+            "allreduce": model.network.allreduce(2, model.size),
+            "latency": model.network.allreduce(2, 0),
+            "bytes": model.size,
+        }
+        for ranks, threads, batch in SCALING["RUNS"]
+    }
+
+
+def test_the_model_finds_the_constants_that_times_were_made_of() -> None:
+    network = SCALING["Network"]("", latency=2e-6, bandwidth=5e9)
+    found = SCALING["fit"](modelled(SCALING["Model"](3e-4, 5e-6, 400_000, network)))
+    assert (found.fixed, found.row) == pytest.approx((3e-4, 5e-6))
+    assert (found.network.latency, found.network.bandwidth) == pytest.approx((2e-6, 5e9))
+    assert found.speed_up(1) == found.efficiency(1) == 1
+
+
+def test_the_figure_and_the_summary_show_the_model(tmp_path: Path) -> None:
+    image = pytest.importorskip("matplotlib.image")
+    here = SCALING["Model"](3e-4, 5e-6, 400_000, SCALING["Network"]("slow", 1e-6, 1e9))
+    there = SCALING["Model"](3e-4, 5e-6, 400_000, SCALING["Network"]("fast", 0.0, 1e12))
+    assert there.speed_up(1024) == pytest.approx(0.04126 / 0.00034, rel=1e-2)
+    assert "121 times as fast" in SCALING["summary"](here, there)
+    assert "100% of the ideal" in SCALING["summary"](here, there)
+    # 0.3 ms fixed, 4,096 rows of 5 µs, 0.402 ms of Allreduce
+    assert "| 8192 | 2 x 1 | 21.18 | 1.95 | 2% |" in SCALING["table"](modelled(here))
+    SCALING["draw"](modelled(here), (here, there), tmp_path / "scaling.png")
+    assert image.imread(tmp_path / "scaling.png")[..., :3].std() > 0.01
+
+
 @pytest.fixture(scope="session")
 def mpiexec() -> None:
     pytest.importorskip("mpi4py", reason="mpi4py is not installed")
