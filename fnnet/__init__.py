@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         load_kmnist,
         load_mnist,
     )
+    from fnnet.distortions import distort
     from fnnet.idx import IDXError, read_idx, write_idx
     from fnnet.interop import register_jax
     from fnnet.regularization import (
@@ -83,6 +84,7 @@ __all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
     "batches",
     "as_inputs",
     "hold_out",
+    "distort",
     "train_step",
     "train",
     "evaluate",
@@ -129,6 +131,7 @@ _LAZY = {
         "load_kmnist",
         "load_mnist",
     ),
+    "distortions": ("distort",),
     "idx": ("IDXError", "read_idx", "write_idx"),
     "interop": ("register_jax",),
     "regularization": (

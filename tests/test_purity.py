@@ -69,6 +69,7 @@ def arguments(folder: Path) -> dict[str, Arguments]:
         "batches": call(0, split, 3, np.float64),
         "as_inputs": call(split.x, np.float64),
         "hold_out": call(0, split, 3),
+        "distort": call(0, locked(np.eye(16, dtype=np.uint8).reshape(4, 8, 8)), rotation=9.0),
         "train_step": call(state, *batch[1:]),
         "train": call(state, split, split, rng=0, epochs=2),
         "evaluate": call(params, split),
