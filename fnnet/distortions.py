@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from fnnet.checks import Seed, generator, is_number
 from fnnet.optimizers import check_not_negative, check_share
 from fnnet.trees import FloatArray
 
-Images = TypeVar("Images", npt.NDArray[np.uint8], npt.NDArray[np.floating[Any]])
+Images = TypeVar("Images", bound=npt.NDArray[np.uint8] | npt.NDArray[np.floating[Any]])
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
@@ -92,7 +92,7 @@ def distort(
     if not (is_number(elastic_sigma) and elastic_sigma > 0):
         raise ValueError(f"elastic_sigma must be a finite number > 0, got {elastic_sigma}")
     if not any((rotation, scale, shear, shift, elastic_alpha)):
-        return images.copy()
+        return cast(Images, images.copy())
     bounds = np.array([math.radians(rotation), scale, scale, shear, shift, shift])
     fields = _linear_fields(height, width)
     if elastic_alpha:
@@ -110,7 +110,7 @@ def distort(
         if images.dtype == np.uint8:
             values += np.float32(0.5)  # the conversion rounds down
         new[block] = values.reshape(-1, height, width)
-    return distorted
+    return cast(Images, distorted)
 
 
 def affine_coefficients(

@@ -1,0 +1,249 @@
+"""Train a published recipe on MNIST and print its row of the README's table.
+
+One run for each seed. The test set is read once a run, at the end; settings were chosen with
+--validation, which holds samples of the training set out and shows their error instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+import fnnet
+from fnnet.files import atomic_write
+from fnnet.network import Labels
+from fnnet.schedules import Schedule, constant, cosine, warm_up
+from fnnet.trees import FloatArray
+
+DISTORTIONS = {
+    "rotation": 12.0,
+    "scale": 0.12,
+    "shear": 0.12,
+    "shift": 1.5,
+    "elastic_alpha": 34.0,
+    "elastic_sigma": 4.0,
+}
+WARM_UP = 500  # steps to the full learning rate where it falls afterwards
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes
+    ----------
+    published : the error that is to be reproduced, and whose it is
+    hidden : widths of the hidden layers
+    epochs, batch_size, rate, decay : of RMSProp's run
+    falling : whether the learning rate rises shortly, then falls to zero along a cosine
+    dropout : rate of the hidden units
+    distortions : settings of `fnnet.distort`, fresh for every batch
+    members : networks whose probabilities are averaged
+    unit_normal : whether weights and biases start from N(0, 1)
+    """
+
+    published: str
+    hidden: tuple[int, ...]
+    epochs: int
+    batch_size: int = 128
+    rate: float = 1e-3
+    decay: float = 0.9
+    falling: bool = False
+    dropout: float = 0.0
+    distortions: dict[str, float] = field(default_factory=dict)
+    members: int = 1
+    unit_normal: bool = False
+
+
+DISTORTED = Recipe(
+    published="0.7 (Simard et al. 2003)",
+    hidden=(800,),
+    epochs=75,
+    decay=0.99,
+    falling=True,
+    distortions=DISTORTIONS,
+)
+RECIPES = {
+    "original": Recipe(
+        published="5.9 (olibridge01/NumPyNet, measured on the test set)",
+        hidden=(128,),
+        epochs=10,
+        batch_size=32,
+        unit_normal=True,
+    ),
+    "keras": Recipe(
+        published="1.60 (keras, examples/mnist_mlp.py)",
+        hidden=(512, 512),
+        epochs=20,
+        dropout=0.2,
+    ),
+    "simard": Recipe(
+        published="1.6 (Simard et al. 2003)",
+        hidden=(800,),
+        epochs=20,
+        decay=0.99,
+        falling=True,
+    ),
+    "simard-distorted": DISTORTED,
+    "best": replace(
+        DISTORTED, published="0.35 (Cireşan et al. 2010)", hidden=(1500, 1000, 500), epochs=100
+    ),
+    "ensemble": replace(DISTORTED, published="0.39 (25 networks, Meier et al. 2011)", members=5),
+}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("name", choices=RECIPES, metavar="NAME", help=", ".join(RECIPES))
+    add("--seeds", type=int, default=3, metavar="N", help="number of runs; default: 3")
+    add("--epochs", type=int, metavar="N", help="instead of the recipe's")
+    add("--validation", type=int, default=0, metavar="N", help="samples held out from training")
+    add("--dataset", choices=("mnist", "digits"), default="mnist")
+    add("--data-dir", metavar="DIR", help="folder of the data set's four files")
+    add("--figure", type=Path, metavar="FILE", help="draw distorted images and train nothing")
+    settings = parser.parse_args(argv)
+    for option, least in (("seeds", 1), ("epochs", 1), ("validation", 0)):
+        value = getattr(settings, option)
+        if value is not None and value < least:
+            parser.error(f"--{option} must be >= {least}, got {value}")
+    return settings
+
+
+def start(rng: np.random.Generator, sizes: Sequence[int], recipe: Recipe) -> fnnet.Params:
+    params = fnnet.init_params(rng, sizes)
+    if not recipe.unit_normal:
+        return params
+    return fnnet.tree_map(lambda leaf: rng.standard_normal(leaf.shape).astype(leaf.dtype), params)
+
+
+def learning_rates(recipe: Recipe, steps: int) -> Schedule:
+    if not recipe.falling:
+        return constant(recipe.rate)
+    rise = min(WARM_UP, steps // 10)
+    return warm_up(rise, cosine(recipe.rate, steps - rise))
+
+
+def fit(recipe: Recipe, split: fnnet.Split, classes: int, rng: np.random.Generator) -> fnnet.Params:
+    """The parameters after the last epoch."""
+    sizes = (split.x[0].size, *recipe.hidden, classes)
+    steps = recipe.epochs * -(-len(split) // recipe.batch_size)
+    schedule = learning_rates(recipe, steps)
+    drops = (0.0, *(recipe.dropout for _ in recipe.hidden))
+
+    def gradient(params: fnnet.Params, x: FloatArray, y: Labels) -> tuple[float, fnnet.Params]:
+        if recipe.distortions:
+            x = fnnet.distort(rng, x, **recipe.distortions)
+        return fnnet.loss_and_grads(params, x, y, fnnet.dropout_masks(rng, params, len(x), drops))
+
+    def update(state: fnnet.RMSPropState, grads: fnnet.Params) -> fnnet.RMSPropState:
+        state = replace(state, learning_rate=schedule(state.step))
+        return fnnet.rmsprop_update(state, grads)
+
+    state = fnnet.rmsprop_init(start(rng, sizes, recipe), recipe.rate, recipe.decay)
+    for _ in range(recipe.epochs):
+        for x, y in fnnet.batches(rng, split, recipe.batch_size):
+            state, _ = fnnet.train_step(state, x, y, gradient=gradient, update=update)
+    return state.params
+
+
+def error(members: Sequence[fnnet.Params], split: fnnet.Split) -> float:
+    """Share of samples, in percent, that the mean of the members' probabilities gets wrong."""
+    wrong = 0
+    for x, y in fnnet.batches(0, split, 1000):
+        probabilities = sum(fnnet.predict_proba(params, x) for params in members)
+        wrong += int(np.sum(np.argmax(probabilities, axis=-1) != y))
+    return 100 * wrong / len(split)
+
+
+def run(settings: argparse.Namespace) -> None:
+    recipe = RECIPES[settings.name]
+    recipe = replace(recipe, epochs=settings.epochs or recipe.epochs)
+    data = fnnet.load_dataset(settings.dataset, settings.data_dir)
+    errors, seconds = [], []
+    for seed in range(settings.seeds):
+        rng = np.random.default_rng(seed)
+        train, held_out = data.train, data.test
+        if settings.validation:
+            train, held_out = fnnet.hold_out(rng, data.train, settings.validation)
+        began = time.perf_counter()
+        members = [fit(recipe, train, len(data.classes), rng) for _ in range(recipe.members)]
+        seconds.append(time.perf_counter() - began)
+        errors.append(error(members, held_out))
+        print(f"seed {seed}: {errors[-1]:.2f} % after {seconds[-1]:.0f} s", file=sys.stderr)
+    split = "validation" if settings.validation else "test"
+    images = len(train) * recipe.epochs * recipe.members
+    print(f"| recipe | network | epochs | {split} error, % | published, % | seconds | images/s |")
+    print("|---|---|---|---|---|---|---|")
+    print(row(settings.name, recipe, members[0], errors, seconds, images))
+
+
+def row(
+    name: str,
+    recipe: Recipe,
+    params: fnnet.Params,
+    errors: Sequence[float],
+    seconds: Sequence[float],
+    images: int,
+) -> str:
+    widths = [len(params.layers[0].w), *(len(layer.b) for layer in params.layers)]
+    network = "-".join(map(str, widths))
+    if recipe.members > 1:
+        network = f"{recipe.members} × {network}"
+    spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
+    mean_seconds = statistics.mean(seconds)
+    cells = (
+        name,
+        network,
+        str(recipe.epochs),
+        f"{statistics.mean(errors):.2f}{spread}",
+        recipe.published,
+        f"{mean_seconds:.0f}",
+        f"{images / mean_seconds:,.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def draw(settings: argparse.Namespace) -> None:
+    """An image of each class in the first column, distorted copies beside it."""
+    from matplotlib.figure import Figure
+
+    columns = 14
+    data = fnnet.load_dataset(settings.dataset, settings.data_dir)
+    firsts = [int(np.flatnonzero(data.train.y == k)[0]) for k in range(len(data.classes))]
+    images = data.train.x[np.repeat(firsts, columns)]
+    copies = fnnet.distort(0, images, **RECIPES[settings.name].distortions)
+    copies[::columns] = images[::columns]
+    _, height, width = copies.shape
+    table = copies.reshape(len(firsts), columns, height, width).swapaxes(1, 2)
+    figure = Figure(figsize=(0.5 * columns, 0.5 * len(firsts) * height / width), dpi=150)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(table.reshape(len(firsts) * height, columns * width), cmap="Greys", vmin=0)
+    axes.axvline(width - 0.5, color="#0072B2", lw=1.5)
+    axes.set_axis_off()
+    settings.figure.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(settings.figure) as file:
+        figure.savefig(file, format="png")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    settings = parse(argv)
+    try:
+        draw(settings) if settings.figure else run(settings)
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, ValueError, ImportError) as error:
+        print(f"reproduce.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
