@@ -10,6 +10,7 @@ import pytest
 
 import fnnet
 from fnnet import Params
+from tests.protocol import DeviceArray
 
 SIZES = (5, 4, 3)
 
@@ -85,3 +86,19 @@ def assert_nothing_sinks_into_subnormal_numbers(
             if isinstance(tree, Params) and name != "params" and step % 50 == 0:
                 vector = np.abs(fnnet.tree_ravel(tree)[0])
                 assert not np.any((vector > 0) & (vector < np.finfo(vector.dtype).tiny)), name
+
+
+def assert_updates_stay_on_the_device(
+    init: Callable[[Params], Any], update: Callable[[Any, Params], Any]
+) -> None:
+    """Three steps on arrays that cannot become NumPy's, and the same with NumPy's."""
+    device: Any = DeviceArray
+    params = fnnet.init_params(0, SIZES)
+    ours, theirs = init(fnnet.tree_map(device, params)), init(params)
+    for step in range(3):
+        gradient = like(params, step)
+        ours = update(ours, fnnet.tree_map(device, gradient))
+        theirs = update(theirs, gradient)
+    for a, b in zip(fnnet.tree_leaves(ours.params), fnnet.tree_leaves(theirs.params), strict=True):
+        assert isinstance(a, DeviceArray)
+        np.testing.assert_allclose(a.get(), b, 1e-6)

@@ -439,3 +439,9 @@ def test_trees_that_are_not_used_are_not_there() -> None:
 def test_other_numbers_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rmsprop_init(PARAMS, **changes)
+
+
+def test_updates_stay_on_the_device() -> None:
+    optimizers.assert_updates_stay_on_the_device(
+        lambda params: rmsprop_init(params, momentum=0.9, centered=True), rmsprop_update
+    )

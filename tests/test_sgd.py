@@ -78,3 +78,9 @@ def test_numbers_out_of_range_are_refused(changes: dict[str, Any], message: str)
 def test_a_gradient_of_another_structure_is_refused() -> None:
     with pytest.raises(ValueError, match="grads must have the structure and shapes of state"):
         sgd_update(sgd_init(one(1)), fnnet.init_params(0, SIZES))
+
+
+def test_updates_stay_on_the_device() -> None:
+    optimizers.assert_updates_stay_on_the_device(
+        lambda params: sgd_init(params, 0.1, 0.9, nesterov=True), sgd_update
+    )
