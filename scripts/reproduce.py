@@ -27,8 +27,8 @@ DISTORTIONS = {
     "scale": 0.12,
     "shear": 0.12,
     "shift": 1.5,
-    "elastic_alpha": 34.0,
-    "elastic_sigma": 4.0,
+    "elastic_alpha": 36.0,
+    "elastic_sigma": 6.0,
 }
 WARM_UP = 500  # steps to the full learning rate where it falls afterwards
 
