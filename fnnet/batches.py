@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,8 @@ def batches(
 def _gather(
     split: Split, order: IntArray, batch_size: int, dtype: npt.DTypeLike
 ) -> Iterator[tuple[FloatArray, Labels]]:
-    x = np.ascontiguousarray(_rows(split.x))  # else take would copy all of it for each batch
+    # Of another layout, take would copy all of it for each batch.
+    x = cast(Samples, np.ascontiguousarray(_rows(split.x)))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         yield as_inputs(x.take(rows, axis=0), dtype), split.y.take(rows, axis=0)
