@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from itertools import pairwise
@@ -30,6 +31,13 @@ from fnnet.trees import FloatArray, same_structure, tree_leaves, tree_map
 
 FORMAT, VERSION = "fnnet checkpoint", 1
 HEADER = "header.json"
+LEAST_HEADER = 2**16  # bytes that it may have whatever the limit
+LEAST_MEMBER = 100  # bytes that a member takes, its entry in the directory included
+DIRECTORY_ENTRY = b"PK\1\2"
+NPY_HEADER = re.compile(  # as NumPy writes it; nothing is evaluated
+    rb"\{'descr': '([<>|][biufcmMOSUV]\d*)', 'fortran_order': (True|False), "
+    rb"'shape': \(([-\d, ]*)\), \} *\n"
+)
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 BIT_GENERATORS = {
     kind.__name__: kind
@@ -122,19 +130,21 @@ def load_checkpoint(
 ) -> Checkpoint[Any]:
     """Read a checkpoint that `save_checkpoint` wrote.
 
-    Nothing is unpickled, no member's name is used as a path, and memory stays within a few times
-    the size of the file, whatever its headers claim.
+    Nothing is unpickled or evaluated, no member's name is used as a path, and memory stays within
+    ten times `limit`, whatever the file's headers claim.
 
     Parameters
     ----------
     path : the file
     optimizer : type of its state: `RMSPropState`, `SGDState` or `AdamState`
-    limit : the most bytes that it may have
+    limit : the most bytes that the file may have; its JSON header may have a quarter of that
 
     Raises
     ------
     FileNotFoundError, OSError
         If the file cannot be read.
+    MemoryError
+        If this machine has not enough memory for a file within the limit.
     CheckpointError
         If it is not a whole checkpoint of this version.
     """
@@ -145,13 +155,13 @@ def load_checkpoint(
             raise CheckpointError(f"{name} has {size} bytes, more than the limit of {limit}")
         content = file.read(size)
     try:
-        with zipfile.ZipFile(BytesIO(content)) as archive:
-            members = _members(archive, len(content))
-        checkpoint: Checkpoint[Any] = _checkpoint(members, optimizer)
+        checkpoint: Checkpoint[Any] = _checkpoint(_members(content, limit), optimizer)
         _check(checkpoint)
         return checkpoint
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from None
+    except MemoryError:
+        raise  # the file may well be good
     except Exception as error:
         # zipfile, json and the parsing of hostile headers fail in a dozen ways, all alike to a user
         raise CheckpointError(
@@ -159,24 +169,35 @@ def load_checkpoint(
         ) from error
 
 
-def _members(archive: zipfile.ZipFile, size: int) -> dict[str, bytes]:
-    infos = archive.infolist()
-    if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
-        raise CheckpointError("members must be stored without compression, got compressed ones")
-    if sum(info.file_size for info in infos) > size:
-        raise CheckpointError("members claim more bytes than the file has")
-    return {info.filename: archive.read(info) for info in infos}
+def _members(content: bytes, limit: int) -> dict[str, bytes]:
+    """The members of an archive that claims no more than it has."""
+    # An entry of the directory takes zipfile twenty times its own size of memory.
+    if content.count(DIRECTORY_ENTRY) * LEAST_MEMBER > len(content):
+        raise CheckpointError(f"more members than fit into {len(content)} bytes")
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        infos = archive.infolist()
+        if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+            raise CheckpointError("members must be stored without compression, got compressed ones")
+        if sum(info.file_size for info in infos) > len(content):
+            raise CheckpointError("members claim more bytes than the file has")
+        members = {info.filename: archive.read(info) for info in infos}
+    if len(members) < len(infos):
+        raise CheckpointError("expected members of different names")
+    # So does a value in JSON.
+    if len(members.get(HEADER, b"")) > max(LEAST_HEADER, limit // 4):
+        raise CheckpointError(f"{HEADER} has more than a quarter of the limit of {limit} bytes")
+    return members
 
 
 def _checkpoint(members: dict[str, bytes], kind: type[StateT]) -> Checkpoint[StateT]:
     if HEADER not in members:
-        raise CheckpointError(f"expected a member {HEADER}, got {sorted(members)[:5]}")
+        raise CheckpointError(f"expected a member {HEADER}, got {sorted(members)[:5]!s:.99}")
     header = json.loads(members[HEADER])
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"expected the format {FORMAT!r} in its header")
     if header.get("version") != VERSION:
         raise CheckpointError(
-            f"expected version {VERSION}, got {header.get('version')}: "
+            f"expected version {VERSION}, got {header.get('version')!s:.99}: "
             "read it with the fnnet that wrote it"
         )
     state = _state(header, members, kind)
@@ -212,25 +233,29 @@ def _check(checkpoint: Checkpoint[StateT]) -> None:
 def _state(header: dict[str, Any], members: dict[str, bytes], kind: type[StateT]) -> StateT:
     name = header["optimizer"]
     if name not in {known.__name__ for known in CHECKS}:
-        raise CheckpointError(f"unknown optimizer {name!r}")
+        raise CheckpointError(f"unknown optimizer {name!r:.99}")
     if name != kind.__name__:
         raise CheckpointError(f"expected {kind.__name__}, got {name}: give it as the optimizer")
-    sizes, dtype, ensemble = header["sizes"], float_dtype(header["dtype"]), header["ensemble"]
-    shapes = [
-        (*ensemble, *shape)
-        for inputs, outputs in pairwise(sizes)
-        for shape in ((inputs, outputs), (outputs,))
-    ]
+    dtype = float_dtype(header["dtype"])
     tree_names = [name for name, t in _types(kind).items() if t in TREES]
     trees: dict[str, Any] = {
-        name: _tree(name, shapes, dtype, members) for name in tree_names if name in header["trees"]
+        name: _tree(name, _shapes(header), dtype, members)
+        for name in tree_names
+        if name in header["trees"]
     }
     check_params(trees["params"])
     return kind(**trees, **_checked(kind, header["numbers"]))
 
 
+def _shapes(header: dict[str, Any]) -> Iterator[tuple[int, ...]]:
+    # One by one: the first that no member has ends a header's claims.
+    for inputs, outputs in pairwise(header["sizes"]):
+        yield (*header["ensemble"], inputs, outputs)
+        yield (*header["ensemble"], outputs)
+
+
 def _tree(
-    name: str, shapes: list[tuple[int, ...]], dtype: np.dtype[Any], members: dict[str, bytes]
+    name: str, shapes: Iterator[tuple[int, ...]], dtype: np.dtype[Any], members: dict[str, bytes]
 ) -> Params:
     leaves = [_array(f"{name}.{i}.npy", shape, dtype, members) for i, shape in enumerate(shapes)]
     layers = tuple(Layer(w, b) for w, b in zip(leaves[::2], leaves[1::2], strict=True))
@@ -242,13 +267,19 @@ def _array(
 ) -> FloatArray:
     if name not in members:
         raise CheckpointError(f"expected a member {name}, which is missing")
-    file = BytesIO(members[name])
-    if np.lib.format.read_magic(file) != (1, 0):
+    content = members[name]
+    if content.startswith(b"\x93NUMPY") and content[6:8] != b"\1\0":
         raise CheckpointError(f"{name}: expected version 1.0 of the npy format")
-    got_shape, fortran, got_dtype = np.lib.format.read_array_header_1_0(file)
+    start = 10 + int.from_bytes(content[8:10], "little")
+    header = NPY_HEADER.fullmatch(content, 10, start)
+    if header is None:
+        raise ValueError(f"{name}: expected {dtype} {shape!s:.99}, got {content[10:99]!r}")
+    got_dtype, fortran = np.dtype(header[1].decode()), header[2] == b"True"
+    got_shape = tuple(int(size) for size in header[3].split(b",") if size)
     if (got_shape, got_dtype) != (shape, dtype):
-        raise CheckpointError(f"{name}: expected {dtype} {shape}, got {got_dtype} {got_shape}")
-    array = np.frombuffer(members[name], dtype, offset=file.tell())
+        got = f"{got_dtype} {got_shape!s:.99}"
+        raise CheckpointError(f"{name}: expected {dtype} {shape!s:.99}, got {got}")
+    array = np.frombuffer(content, dtype, offset=start)
     return array.reshape(shape, order="F" if fortran else "C")
 
 
@@ -261,7 +292,7 @@ def _checked(kind: type, row: dict[str, Any]) -> dict[str, Any]:
     """The numbers of a JSON object, once names and types are those of a dataclass's fields."""
     expected = {name: t for name, t in _types(kind).items() if t in NUMBERS}
     if set(row) != set(expected):
-        raise CheckpointError(f"expected the numbers {sorted(expected)}, got {sorted(row)}")
+        raise CheckpointError(f"expected the numbers {sorted(expected)}, got {sorted(row)!s:.99}")
     return {name: _number(name, expected[name], row[name]) for name in expected}
 
 
@@ -272,15 +303,19 @@ def _number(name: str, annotation: str, value: Any) -> Any:
         return float(value)
     if type(value) is list and annotation == "float | FloatArray":
         return np.array(value, np.float64)
-    raise CheckpointError(f"{name} must be of type {annotation}, got {value!r}")
+    raise CheckpointError(f"{name} must be of type {annotation}, got {value!r:.99}")
 
 
 def _generator(state: Any) -> np.random.Generator:
     kind = BIT_GENERATORS.get(state["bit_generator"])
     if kind is None:
-        raise CheckpointError(f"unknown bit generator {state['bit_generator']!r}")
+        raise CheckpointError(f"unknown bit generator {state['bit_generator']!r:.99}")
     bit_generator = kind()
     bit_generator.state = state
+    # NumPy takes any position, and reads whatever memory is there.
+    taken: Any = bit_generator.state
+    if not (0 <= taken["state"].get("pos", 0) <= 624 and 0 <= taken.get("buffer_pos", 0) <= 4):
+        raise CheckpointError("rng: a position outside the generator's numbers")
     return np.random.Generator(bit_generator)
 
 
