@@ -1,7 +1,9 @@
 """Train a digit classifier: a checkpoint, its history and its figures in one folder.
 
-Without options it trains on the 8x8 digits that come with fnnet. Each run has a folder of its own;
-a run that was interrupted goes on with --resume, bit for bit as if it had never stopped.
+Without options it trains on the 8x8 digits that come with fnnet. No run replaces another: each has
+a folder of its own, runs/DATASET, runs/DATASET-2 and so on, or --out. After Ctrl-C, or to train on
+to more epochs, --resume continues the run in --out, or the last one of the data set, bit for bit as
+if it had never stopped.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from options import Parser, at_least, not_negative
 
 import fnnet
 from fnnet.files import atomic_write
@@ -43,115 +46,124 @@ DEFAULTS: dict[str, Any] = {
     "validation": 0,
 }
 EPOCHS = {"digits": 30}  # of a small data set; 10 of the others
+MAY_CHANGE = ("epochs", "learning_rate")  # when a run is resumed
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be done, as the data or the run to resume show."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options as given, completed by those of the run to resume, then by the defaults."""
-    parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
+    parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
     add("--dataset", choices=DATASETS, help="default: digits")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
     add("--hidden", type=at_least(1), nargs="+", metavar="N", help="widths; default: 128")
     add("--epochs", type=at_least(0), metavar="N", help="default: 30 for digits, else 10")
     add("--batch-size", type=at_least(1), metavar="N", help="default: 32")
-    add("--learning-rate", type=number(), metavar="X", help="default: 0.001")
-    add("--decay", type=number(below=1), metavar="X", help="of RMSProp's mean squares; 0.9")
-    add("--eps", type=number(), metavar="X", help="beside RMSProp's root; default: 1e-8")
+    add("--learning-rate", type=not_negative(), metavar="X", help="default: 0.001")
+    add("--decay", type=not_negative(below=1), metavar="X", help="of RMSProp's mean squares; 0.9")
+    add("--eps", type=not_negative(), metavar="X", help="beside RMSProp's root; default: 1e-8")
     add("--seed", type=at_least(0), metavar="N", help="default: 0")
     add("--dtype", choices=("float32", "float64"), help="default: float32")
     add("--validation", type=at_least(0), metavar="N", help="samples held out from training")
-    add("--resume", action="store_true", help="go on with the run in --out")
-    add("--out", metavar="DIR", help="the run's folder; default: a new one, runs/DATASET[-N]")
-    add("--figures", metavar="DIR", help="folder of the figures; default: the run's")
+    add("--resume", action="store_true", help="go on; --epochs and --learning-rate may change")
+    add("--out", type=Path, metavar="DIR", help="the run's folder; default: a new one, see above")
+    add("--figures", type=Path, metavar="DIR", help="folder of the figures; default: the run's")
     add("--quiet", action="store_true", help="print nothing but errors")
     given = vars(parser.parse_args(argv))
-    resume = given.pop("resume", False)
-    name = given.get("dataset", DEFAULTS["dataset"])
-    out = Path(given.pop("out", None) or default_folder(name, resume))
-    saved = saved_settings(parser, out) if resume else {}
+    resume = given.get("resume", False)
+    if resume and "out" not in given:
+        given["out"] = last_run(given.get("dataset", DEFAULTS["dataset"]))
+    saved = saved_settings(parser, given["out"]) if resume else {}
     for option, value in saved.items():
-        if option != "epochs" and given.get(option, value) != value:
+        if option not in MAY_CHANGE and given.get(option, value) != value:
             parser.error(
-                f"--{option.replace('_', '-')} is {value} in the run to resume, got {given[option]}"
+                f"{flag(option)} is {written(value)} in the run to resume, "
+                f"got {written(given[option])}"
             )
-    settings = argparse.Namespace(**{**DEFAULTS, **saved, **given})
+    others = {"data_dir": None, "resume": False, "out": None, "figures": None, "quiet": False}
+    settings = argparse.Namespace(**{**DEFAULTS, **others, **saved, **given})
     if settings.epochs is None:
         settings.epochs = EPOCHS.get(settings.dataset, 10)
-    settings.resume, settings.out = resume, out
-    settings.data_dir = getattr(settings, "data_dir", None)
-    settings.figures = Path(getattr(settings, "figures", out))
-    settings.quiet = getattr(settings, "quiet", False)
     return settings
 
 
-def at_least(bound: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        if int(text) < bound:
-            raise argparse.ArgumentTypeError(f"must be >= {bound}, got {text}")
-        return int(text)
-
-    return convert
+def flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
-def number(below: float = math.inf) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        if not 0 <= float(text) < below:
-            raise argparse.ArgumentTypeError(f"must lie in [0, {below}), got {text}")
-        return float(text)
-
-    return convert
+def written(value: object) -> str:
+    """A value as on a command line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def default_folder(name: str, resume: bool) -> Path:
-    """runs/NAME, runs/NAME-2, ...: the first that is free, or the last that is not."""
-    last = None
-    for i in range(1, sys.maxsize):
-        folder = Path("runs", name if i == 1 else f"{name}-{i}")
-        if not (folder / "checkpoint.npz").exists():
-            return last or folder if resume else folder
-        last = folder
+def default_folders(dataset: str) -> Iterator[Path]:
+    yield Path("runs", dataset)
+    for i in range(2, sys.maxsize):
+        yield Path("runs", f"{dataset}-{i}")
+
+
+def new_folder(dataset: str) -> Path:
+    """Make the first default folder that is free; no two processes get the same."""
+    for folder in default_folders(dataset):
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            pass
     raise AssertionError("unreachable")
 
 
-def saved_settings(parser: argparse.ArgumentParser, out: Path) -> dict[str, Any]:
+def last_run(dataset: str) -> Path:
+    """The last default folder that holds a run, or the first one if none does."""
+    last = first = next(default_folders(dataset))
+    for folder in default_folders(dataset):
+        if not folder.exists():
+            return last
+        if (folder / "run.json").exists():
+            last = folder
+    return first
+
+
+def saved_settings(parser: Parser, out: Path) -> dict[str, Any]:
+    """A run's settings, held to the same rules as those of a command line."""
     try:
         saved = json.loads((out / "run.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         parser.error(f"--resume: no run to resume in {out} ({error})")
     if not isinstance(saved, dict) or set(saved) != set(DEFAULTS):
         parser.error(f"--resume: {out / 'run.json'} does not have a run's settings")
-    return saved
-
-
-def start(settings: argparse.Namespace, sizes: Sequence[int], rng: np.random.Generator) -> None:
-    """Write a checkpoint of epoch 0, so that there is always one to go on from."""
-    if (settings.out / "checkpoint.npz").exists():
-        raise FileExistsError(
-            f"{settings.out} holds a run: continue it with --resume, or choose another --out"
-        )
-    state = fnnet.rmsprop_init(
-        fnnet.init_params(rng, sizes, settings.dtype),
-        settings.learning_rate,
-        settings.decay,
-        settings.eps,
-    )
-    settings.out.mkdir(parents=True, exist_ok=True)
-    fnnet.save_checkpoint(settings.out / "checkpoint.npz", fnnet.Checkpoint(state, rng))
+    words = []
+    for option, value in saved.items():
+        words += [flag(option), *written(value).split()]
+    return vars(parser.parse_args(words))
 
 
 def run(settings: argparse.Namespace) -> None:
     """Train to the last epoch, saving after each; then measure on the test set and draw."""
-    path = settings.out / "checkpoint.npz"
     data = fnnet.load_dataset(settings.dataset, settings.data_dir)
     rng = np.random.default_rng(settings.seed)
-    train, held_out = data.train, data.test
+    train, held_out, split = data.train, data.test, "test"
+    if settings.validation >= len(data.train):
+        raise UsageError(
+            f"--validation must be below the {len(data.train)} training images, "
+            f"got {settings.validation}"
+        )
     if settings.validation:
         train, held_out = fnnet.hold_out(rng, data.train, settings.validation)
-    if not settings.resume:
-        start(settings, (data.train.x[0].size, *settings.hidden, len(data.classes)), rng)
-    checkpoint = fnnet.load_checkpoint(path)
+        split = "validation"
+    if settings.figures is not None:
+        settings.figures.mkdir(parents=True, exist_ok=True)
+    if settings.resume:
+        checkpoint = resumed(settings)
+    else:
+        sizes = (data.train.x[0].size, *settings.hidden, len(data.classes))
+        checkpoint = started(settings, sizes, rng)
     chosen = json.dumps({name: getattr(settings, name) for name in DEFAULTS}, indent=1)
     write_text(settings.out / "run.json", chosen + "\n")
+    write_text(settings.out / "history.csv", table(checkpoint.history, split))
     records = fnnet.train(
         checkpoint.state,
         train,
@@ -161,17 +173,49 @@ def run(settings: argparse.Namespace) -> None:
         batch_size=settings.batch_size,
         start=checkpoint.epoch,
     )
-    split = "validation" if settings.validation else "test"
     checkpoints = saved(records, checkpoint, settings.out, split)
     for last in progress(checkpoints, checkpoint.epoch, settings, split):
         checkpoint = last
-    history = checkpoint.history
-    params = checkpoint.state.params
+    params, history = checkpoint.state.params, checkpoint.history
     evaluation = fnnet.evaluate(params, data.test)
-    drawn = draw(settings, data, params, evaluation, history, split)
     if not settings.quiet:
-        print(summary(evaluation, history, len(train)))
-        print(f"{path}, history.csv and run.json; {drawn}")
+        print(summary(evaluation, history, len(train)), flush=True)
+    drawn = draw(settings.figures or settings.out, data, params, evaluation, history, split)
+    if not settings.quiet:
+        print(f"{settings.out}: checkpoint.npz, history.csv, run.json; {drawn}")
+
+
+def started(
+    settings: argparse.Namespace, sizes: Sequence[int], rng: np.random.Generator
+) -> Checkpoint:
+    """A new run, its epoch 0 on the disk, so that there is always one to go on from."""
+    state = fnnet.rmsprop_init(
+        fnnet.init_params(rng, sizes, settings.dtype),
+        settings.learning_rate,
+        settings.decay,
+        settings.eps,
+    )
+    settings.out = settings.out or new_folder(settings.dataset)
+    if (settings.out / "checkpoint.npz").exists():
+        raise FileExistsError(
+            f"{settings.out} holds a run: continue it with --resume, or choose another --out"
+        )
+    settings.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = fnnet.Checkpoint(state, rng)
+    fnnet.save_checkpoint(settings.out / "checkpoint.npz", checkpoint)
+    return checkpoint
+
+
+def resumed(settings: argparse.Namespace) -> Checkpoint:
+    """The run in --out where it stopped."""
+    checkpoint = fnnet.load_checkpoint(settings.out / "checkpoint.npz")
+    if settings.epochs < checkpoint.epoch:
+        raise UsageError(
+            f"--epochs must be >= {checkpoint.epoch}, what the run to resume has done, "
+            f"got {settings.epochs}"
+        )
+    state = replace(checkpoint.state, learning_rate=settings.learning_rate)
+    return replace(checkpoint, state=state)
 
 
 def saved(
@@ -191,20 +235,22 @@ def progress(
 ) -> Iterator[Checkpoint]:
     """The checkpoints, shown as they come: a bar on a terminal, a line each elsewhere."""
     bar = None if settings.quiet else terminal_bar(settings.epochs, done)
-    for checkpoint in checkpoints:
-        row = checkpoint.history[-1]
-        text = (
-            f"loss {row.train_loss:.4f}, {split} loss {row.test_loss:.4f}, "
-            f"{split} accuracy {row.test_accuracy:.2%}"
-        )
+    try:
+        for checkpoint in checkpoints:
+            row = checkpoint.history[-1]
+            text = (
+                f"train loss {row.train_loss:.4f}, {split} loss {row.test_loss:.4f}, "
+                f"{split} accuracy {row.test_accuracy:.2%}"
+            )
+            if bar is not None:
+                bar.set_postfix_str(text, refresh=False)
+                bar.update()
+            elif not settings.quiet:
+                print(f"epoch {row.epoch}/{settings.epochs}: {text}", flush=True)
+            yield checkpoint
+    finally:  # an error is printed below the bar, not into it
         if bar is not None:
-            bar.set_postfix_str(text, refresh=False)
-            bar.update()
-        elif not settings.quiet:
-            print(f"epoch {row.epoch}/{settings.epochs}: {text}", flush=True)
-        yield checkpoint
-    if bar is not None:
-        bar.close()
+            bar.close()
 
 
 def terminal_bar(total: int, done: int) -> tqdm[Any] | None:
@@ -214,7 +260,7 @@ def terminal_bar(total: int, done: int) -> tqdm[Any] | None:
         from tqdm import tqdm
     except ImportError:
         return None
-    return tqdm(total=total, initial=done, unit="epoch")
+    return tqdm(total=total, initial=done, unit="epoch", dynamic_ncols=True)
 
 
 def table(history: Sequence[fnnet.Metrics], split: str) -> str:
@@ -232,12 +278,12 @@ def summary(evaluation: fnnet.Evaluation, history: Sequence[fnnet.Metrics], samp
     rate = f", {samples * len(history) / seconds:,.0f} images/s" if seconds else ""
     return (
         f"test accuracy {evaluation.accuracy:.2%}, test loss {evaluation.loss:.4f}; "
-        f"{len(history)} epochs in {seconds:.1f} s{rate}"
+        f"trained {len(history)} epochs in {seconds:.1f} s{rate}"
     )
 
 
 def draw(
-    settings: argparse.Namespace,
+    folder: Path,
     data: fnnet.Dataset,
     params: fnnet.Params,
     evaluation: fnnet.Evaluation,
@@ -262,11 +308,10 @@ def draw(
             figures["curves"] = plots.plot_history(history, split)
     except ImportError as error:
         return str(error)
-    settings.figures.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        with atomic_write(settings.figures / f"{name}.png") as file:
+        with atomic_write(folder / f"{name}.png") as file:
             figure.savefig(file, format="png")
-    return f"figures in {settings.figures}"
+    return f"figures in {folder}"
 
 
 def some_of_each(test: fnnet.Split, params: fnnet.Params) -> list[int]:
@@ -283,8 +328,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def resume_command(settings: argparse.Namespace) -> str:
-    data = [] if settings.data_dir is None else ["--data-dir", settings.data_dir]
-    return shlex.join(["python", sys.argv[0], *data, "--out", str(settings.out), "--resume"])
+    words = [sys.orig_argv[0], sys.argv[0], "--resume", "--out", str(settings.out)]
+    for option in ("data_dir", "figures"):
+        if getattr(settings, option) is not None:
+            words += [flag(option), str(getattr(settings, option))]
+    return shlex.join([*words, "--quiet"] if settings.quiet else words)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -293,12 +341,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         with np.errstate(over="ignore", invalid="ignore"):  # train says where, and stops
             run(settings)
     except KeyboardInterrupt:
-        if (settings.out / "run.json").exists():
-            print(f"\ninterrupted; to go on: {resume_command(settings)}", file=sys.stderr)
+        resumable = settings.out is not None and (settings.out / "run.json").exists()
+        advice = f"to go on: {resume_command(settings)}" if resumable else "nothing was begun"
+        print(f"interrupted; {advice}", file=sys.stderr)
         return 130
     except fnnet.DivergenceError as error:
-        print(f"train.py: {error}; it is in {settings.out}/checkpoint.npz", file=sys.stderr)
+        smaller = f"--learning-rate {settings.learning_rate / 10:g}"
+        print(f"train.py: {error}: {resume_command(settings)} {smaller}", file=sys.stderr)
         return 1
+    except UsageError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
     except (OSError, ValueError, MemoryError) as error:
         print(f"train.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
