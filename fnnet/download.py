@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from fnnet.files import move_into_place, part_name
+from fnnet.files import (
+    abandoned_parts,
+    explain_full_disk,
+    move_into_place,
+    part_name,
+    remove_abandoned_parts,
+)
 
 if TYPE_CHECKING:
     import http.client
@@ -25,7 +31,7 @@ _CHUNK = 1 << 16
 _ATTEMPTS = 3  # at each mirror
 _PAUSE = 0.5  # seconds before the second attempt; doubles
 _MIN_RATE = 1000  # bytes a second, below which a mirror counts as stuck
-_ABANDONED = 3600.0  # seconds without a write, after which nobody is writing to a part any more
+_ABANDONED = 60.0  # seconds, beside a few time-outs, after which the writer of a part must be dead
 
 
 class DownloadError(OSError):
@@ -74,7 +80,8 @@ def fetch(
 
     An error, a time-out, a cut connection, a wrong length, another page and a wrong digest all
     lead to the next mirror. What arrived before an interruption is kept under a hidden name that
-    ends in ``.part``, and a later call goes on from there if the server allows it. Any number of
+    ends in ``.part``, and a later call goes on from there if the server allows it: at once after
+    an error or Ctrl-C, some two minutes later after the process was killed. Any number of
     processes may do this at the same time: each writes to a name of its own, and only a verified
     file is moved to its place.
 
@@ -100,15 +107,16 @@ def fetch(
     DownloadError
         If no mirror delivers.
     OSError
-        If the folder cannot be written.
+        If the folder cannot be written or the disk is full.
     """
     _check_mirrors(mirrors)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name
-    part = _claim_part(target)
+    abandoned = _ABANDONED + 6 * timeout
+    part = _claim_part(target, abandoned)
     answers = []
     try:
-        with _bar(file, progress) as show:
+        with explain_full_disk(target), _bar(file, progress) as show:
             for mirror in mirrors:
                 try:
                     _fetch_from(f"{mirror.rstrip('/')}/{file.name}", file, part, show, timeout)
@@ -116,6 +124,7 @@ def fetch(
                     answers.append(f"\n  {mirror}: {refusal}")
                 else:
                     _install(part, file, target)
+                    remove_abandoned_parts(target, abandoned)
                     return mirror
     finally:
         _release_part(part, target)
@@ -132,27 +141,19 @@ def _check_mirrors(mirrors: Sequence[str]) -> None:
             raise ValueError(f"mirrors: {mirror!r}, expected a URL with https:// or http://")
 
 
-def _claim_part(target: Path) -> Path:
+def _claim_part(target: Path, abandoned: float) -> Path:
     """Return a part of our own beside `target`, with what an interrupted download left, if any.
 
     Renaming is the claim: of several processes that want the same leftover, one succeeds.
     """
     part = part_name(target)
-    for leftover in _leftovers(target):
+    # A process that was killed could not release its part; one that writes touches it often.
+    for leftover in (_leftover_name(target), *abandoned_parts(target, abandoned)):
         with suppress(OSError):
             os.rename(leftover, part)
             return part
     part.touch(exist_ok=False)
     return part
-
-
-def _leftovers(target: Path) -> Iterator[Path]:
-    yield _leftover_name(target)
-    # A process that was killed could not release its part; one that writes touches it often.
-    for part in target.parent.glob(f".{target.name[:48]}.*.part"):
-        with suppress(OSError):
-            if time.time() - part.stat().st_mtime > _ABANDONED:
-                yield part
 
 
 def _leftover_name(target: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
 import sys
 import time
 import urllib.error
@@ -188,14 +189,83 @@ def test_a_whole_leftover_needs_no_network(tmp_path: Path) -> None:
 def test_the_part_of_a_killed_process_is_taken_over_but_not_that_of_a_live_one(
     tmp_path: Path,
 ) -> None:
-    killed, live = tmp_path / ".data.gz.aaaa.part", tmp_path / ".data.gz.bbbb.part"
-    killed.write_bytes(CONTENT[:1000])
-    live.write_bytes(CONTENT[:2000])
-    os.utime(killed, (time.time() - 7200,) * 2)
+    killed, older, live = (tmp_path / f".data.gz.{digit * 16}.part" for digit in "abc")
+    for part, age in ((killed, 130), (older, 9000), (live, 110)):
+        part.write_bytes(CONTENT[:1000])
+        os.utime(part, (time.time() - age,) * 2)
     with m.mirror(FILES, m.ranged) as server:
         fetch(FILE, tmp_path, [server.url])
     assert server.requests == ["/data.gz bytes=1000-"]
-    assert m.contents(tmp_path) == {live.name: CONTENT[:2000], **FILES}
+    assert m.contents(tmp_path) == {live.name: CONTENT[:1000], **FILES}
+
+
+FETCH = """
+import os, resource, signal, sys
+from pathlib import Path
+from fnnet.download import RemoteFile, fetch
+replace, moment = os.replace, sys.argv[1]
+def killed(a, b):
+    if moment == "after":
+        replace(a, b)
+    os.kill(os.getpid(), signal.SIGKILL)
+if moment == "full":
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+else:
+    os.replace = killed
+fetch(RemoteFile(sys.argv[2], int(sys.argv[3]), "sha256", sys.argv[4]), Path(), [sys.argv[5]])
+"""
+
+
+def fetch_apart(folder: Path, moment: str, server: m.Mirror) -> subprocess.CompletedProcess[str]:
+    """Fetch in a process that is killed around the move into place, or whose disk is full."""
+    file = [FILE.name, str(FILE.size), FILE.digest]
+    command = [sys.executable, "-c", FETCH, moment, *file, server.url]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX's")
+
+
+@posix
+@pytest.mark.parametrize("old", [None, b"cut"])
+def test_killed_before_the_move_into_place_the_old_file_stays_and_the_new_is_kept(
+    tmp_path: Path, old: bytes | None
+) -> None:
+    if old is not None:
+        (tmp_path / FILE.name).write_bytes(old)
+    with m.mirror(FILES, m.ranged) as server:
+        assert fetch_apart(tmp_path, "before", server).returncode == -9
+        (part,) = tmp_path.glob(".data.gz.*.part")
+        assert part.read_bytes() == CONTENT
+        assert m.contents(tmp_path).get(FILE.name) == old
+        os.utime(part, (time.time() - 130,) * 2)
+        fetch(FILE, tmp_path, [server.url])
+    assert m.contents(tmp_path) == FILES
+    assert server.requests == ["/data.gz"]
+
+
+@posix
+def test_killed_after_the_move_into_place_the_file_is_whole_and_alone(tmp_path: Path) -> None:
+    with m.mirror(FILES) as server:
+        assert fetch_apart(tmp_path, "after", server).returncode == -9
+    assert m.contents(tmp_path) == FILES
+
+
+@posix
+def test_on_a_full_disk_a_download_stops_with_its_cause_and_goes_on_later(tmp_path: Path) -> None:
+    (tmp_path / FILE.name).write_bytes(b"cut")
+    with m.mirror(FILES, m.ranged) as server:
+        full = fetch_apart(tmp_path, "full", server)
+        assert full.returncode == 1
+        reason = f"cannot write {FILE.name}: File too large; make room and try again"
+        assert full.stderr.splitlines()[-1] == f"OSError: [Errno 27] {reason}"
+        kept = m.contents(tmp_path)
+        assert kept[FILE.name] == b"cut"
+        assert CONTENT.startswith(kept[LEFTOVER])
+        fetch(FILE, tmp_path, [server.url])
+    assert m.contents(tmp_path) == FILES
+    assert server.requests == ["/data.gz", f"/data.gz bytes={len(kept[LEFTOVER])}-"]
 
 
 def test_a_damaged_file_is_replaced_only_by_a_good_one(tmp_path: Path) -> None:
@@ -215,7 +285,8 @@ def test_a_full_disk_is_not_blamed_on_the_mirror(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with m.mirror(FILES) as server, pytest.raises(OSError, match="No space left") as caught:
+    reason = r"cannot write .*data\.gz: No space left on device; make room and try again"
+    with m.mirror(FILES) as server, pytest.raises(OSError, match=reason) as caught:
         fetch(FILE, tmp_path, [server.url])
     assert not isinstance(caught.value, DownloadError)
 

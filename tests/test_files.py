@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from fnnet.files import atomic_write, move_into_place
+from fnnet.files import atomic_write, move_into_place, part_name
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions, links and devices")
 
@@ -35,11 +37,22 @@ def test_a_write_takes_a_string_and_can_seek(tmp_path: Path) -> None:
     assert (tmp_path / "a.bin").read_bytes() == b"abc"
 
 
-def write(path: Path, error: type[BaseException] | None = None) -> None:
+def write(path: Path, error: BaseException | type[BaseException] | None = None) -> None:
     with atomic_write(path) as file:
         file.write(b"new")
         if error is not None:
             raise error
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_named_with_the_file_and_what_to_do(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match=r"cannot write .*a\.bin: oops; make room and") as caught:
+        write(path, OSError(number, "oops"))
+    assert caught.value.errno == number
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
@@ -127,6 +140,28 @@ def test_a_device_is_refused_rather_than_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not a regular file"):
         write(fifo)
     assert names(tmp_path) == ["fifo"]
+
+
+def test_what_killed_writers_left_is_removed_an_hour_later(tmp_path: Path) -> None:
+    old, new = (tmp_path / f".a[1].bin.{'0123456789abcdef'[::i]}.part" for i in (1, -1))
+    others = [".b.bin.0123456789abcdef.part", ".a[1].bin.part", "a[1].bin.0123456789abcdef.part"]
+    others += [".a[1].bin.0123456789abcdef.part2", ".a1.bin.0123456789abcdef.part"]
+    for part in (old, *(tmp_path / other for other in others)):
+        part.touch()
+        os.utime(part, (time.time() - 3700,) * 2)
+    new.touch()
+    os.utime(new, (time.time() - 3500,) * 2)
+    write(tmp_path / "a[1].bin")
+    assert names(tmp_path) == sorted(["a[1].bin", new.name, *others])
+
+
+def test_parts_of_the_longest_names_are_removed_too(tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 255)
+    part = part_name(target)
+    part.touch()
+    os.utime(part, (time.time() - 3700,) * 2)
+    write(target)
+    assert names(tmp_path) == [target.name]
 
 
 @posix
