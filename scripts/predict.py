@@ -2,7 +2,9 @@
 
 A picture is brought into the form of MNIST's: light ink on dark paper, cropped to the ink, its
 longer side 20 of 28 pixels, the centre of its mass in the middle. A picture that has the network's
-size and light ink already is taken as it is.
+size and light ink already is taken as it is. What counts as ink is told from the paper by Otsu's
+threshold (IEEE Transactions on Systems, Man and Cybernetics 9, 62 (1979)), so that noise and uneven
+light do not matter.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ import argparse
 import json
 import math
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from options import Parser, at_least
 
 import fnnet
 from fnnet.datasets import FASHION_MNIST, KMNIST, MNIST
@@ -28,67 +32,70 @@ if TYPE_CHECKING:
 Pixels: TypeAlias = npt.NDArray[np.float64]
 
 INK_BOX = {28: 20}  # longer side of the ink by side of the image; others are filled
-FAINT = 0.1  # share of the darkest ink below which a pixel counts as paper
+FAINTEST = 16.0  # of 255: the least contrast between ink and paper
+DRAWN = 24  # images at most in the figure
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", help="what scripts/train.py wrote")
-    parser.add_argument("images", nargs="+", type=Path, help="PNG, JPEG, ... or IDX files")
-    parser.add_argument("--limit", type=int, default=12, metavar="N", help="images of an IDX file")
-    parser.add_argument("--out", type=Path, default="runs/predictions.png", help="the figure")
-    settings = parser.parse_args(argv)
-    if settings.limit < 1:
-        parser.error(f"--limit must be >= 1, got {settings.limit}")
-    return settings
+    parser = Parser(description=__doc__)
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="what scripts/train.py wrote")
+    add("images", nargs="+", type=Path, help="PNG, JPEG, ... or IDX files")
+    add("--limit", type=at_least(1), default=12, metavar="N", help="images of an IDX file; 12")
+    add("--out", type=Path, default="runs/predictions.png", metavar="FILE", help="the figure")
+    return parser.parse_args(argv)
 
 
 def run(settings: argparse.Namespace) -> None:
+    """Print a line for each image, then draw the first of them."""
     params = fnnet.load_checkpoint(settings.checkpoint).state.params
-    side = math.isqrt(params.layers[0].w.shape[0])
-    if side**2 != params.layers[0].w.shape[0]:
-        raise ValueError(f"the network takes {params.layers[0].w.shape[0]} numbers, not an image")
+    shape = params.layers[0].w.shape
+    side = math.isqrt(shape[0])
+    if len(shape) != 2 or side**2 != shape[0]:
+        raise ValueError(f"the network's first weights are {shape}, not those of square images")
     found = [pair for path in settings.images for pair in read(path, side, settings.limit)]
     images = np.stack([image for _, image in found])
-    logits = fnnet.forward(params, fnnet.as_inputs(images))
-    names = class_names(Path(settings.checkpoint).with_name("run.json"), logits.shape[1])
+    logits = fnnet.forward(params, fnnet.as_inputs(images, params.layers[0].w.dtype))
+    names = class_names(settings.checkpoint.with_name("run.json"), logits.shape[1])
     for (label, _), p in zip(found, fnnet.softmax(logits), strict=True):
-        first, second = np.argsort(-p, kind="stable")[:2]
-        print(f"{label}: {names[first]} ({p[first]:.1%}; next {names[second]} {p[second]:.1%})")
-    draw(settings.out, images, logits, names)
+        ranked = [f"{names[i]} {p[i]:.1%}" for i in np.argsort(-p, kind="stable")[:2]]
+        print(f"{label}: {', then '.join(ranked)}")
+    draw(settings.out, images[:DRAWN], logits[:DRAWN], names)
 
 
 def read(path: Path, side: int, limit: int) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
     """The images of a file, each with what to call it."""
     with open(path, "rb") as file:
-        start = file.read(4)
-    if start[:2] not in (b"\0\0", b"\x1f\x8b"):  # neither IDX nor gzip
-        try:
+        start = file.read(3)
+    if start[:2] != b"\x1f\x8b" and (start[:2] != b"\0\0" or start[2:] < b"\x08"):
+        try:  # neither gzip nor IDX
             yield str(path), prepare(open_picture(path), side)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return
     array = fnnet.read_idx(path)
-    if array.dtype != np.uint8 or array.shape[1:] != (side, side):
+    if array.dtype != np.uint8 or array.shape[1:] != (side, side) or len(array) == 0:
         raise ValueError(f"{path}: {array.dtype} {array.shape}, expected uint8 (N, {side}, {side})")
     for i, image in enumerate(array[:limit].astype(np.uint8)):
         yield f"{path}[{i}]", image
 
 
 def open_picture(path: Path) -> Pixels:
-    """Brightness of each pixel from 0 to 255, upright, on white where it is transparent."""
+    """Brightness of each pixel from 0 to 255, as the picture is meant to be turned."""
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError("pictures need Pillow: pip install 'fnnet[scripts]'") from error
     try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            return brightness(upright)
-    except (UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError("neither a picture nor an IDX file") from error
-    except OSError as error:
-        raise OSError(f"{path}: damaged or unreadable ({error})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                return brightness(ImageOps.exif_transpose(picture))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(f"too large ({error})") from error
+    except Exception as error:
+        # The decoders of damaged pictures fail in a dozen ways, all alike to a user.
+        raise ValueError(f"neither a whole picture nor an IDX file ({error})") from error
 
 
 def brightness(picture: Image.Image) -> Pixels:
@@ -98,8 +105,12 @@ def brightness(picture: Image.Image) -> Pixels:
         values = np.asarray(picture, np.float64)
         return 255 * values / max(float(values.max()), 1.0)
     colours = picture.convert("RGBA")
-    paper = Image.new("RGBA", colours.size, "white")
-    return np.asarray(Image.alpha_composite(paper, colours).convert("L"), np.float64)
+    for paper in ("white", "black"):  # black where white ink on nothing would not show
+        sheet = Image.alpha_composite(Image.new("RGBA", colours.size, paper), colours)
+        pixels = np.asarray(sheet.convert("L"), np.float64)
+        if np.ptp(pixels) >= FAINTEST:
+            break
+    return pixels
 
 
 def prepare(pixels: Pixels, side: int) -> npt.NDArray[np.uint8]:
@@ -108,19 +119,32 @@ def prepare(pixels: Pixels, side: int) -> npt.NDArray[np.uint8]:
 
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     paper = float(np.median(border))
-    light_ink = paper < 128
+    light_ink = pixels.max() - paper > paper - pixels.min()
     if light_ink and pixels.shape == (side, side):
         return pixels.round().astype(np.uint8)
-    ink = np.maximum(pixels - paper if light_ink else paper - pixels, 0)
-    if ink.max() < 1:
-        raise ValueError("blank: all its pixels are as bright as its border")
-    ink *= 255 / ink.max()
-    rows, columns = np.nonzero(ink > FAINT * 255)
+    ink = np.clip(pixels - paper if light_ink else paper - pixels, 0, 255).astype(np.uint8)
+    if ink.max() < FAINTEST:
+        raise ValueError("blank: nothing stands out from its border")
+    faint, full = two_levels(ink)
+    rows, columns = np.nonzero(ink > (faint + full) / 2)
     ink = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    ink = (255 * np.clip((ink - faint) / (full - faint), 0, 1)).round().astype(np.uint8)
     box = INK_BOX.get(side, side)
     height, width = (max(1, round(n * box / max(ink.shape))) for n in ink.shape)
-    small = Image.fromarray(ink.astype(np.uint8)).resize((width, height), Image.Resampling.BOX)
+    small = Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR)
     return centred(np.asarray(small, np.float64), side)
+
+
+def two_levels(ink: npt.NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean values of the two classes of pixels that Otsu's threshold tells apart."""
+    levels = np.arange(256)
+    counts = np.bincount(ink.ravel(), minlength=256)
+    below, mass = counts.cumsum(), (counts * levels).cumsum()
+    cuts = levels[(below > 0) & (below < ink.size)]
+    above = ink.size - below[cuts]
+    low, high = mass[cuts] / below[cuts], (mass[-1] - mass[cuts]) / above
+    best = int(np.argmax(below[cuts] * above * (high - low) ** 2))
+    return float(low[best]), float(high[best])
 
 
 def centred(ink: Pixels, side: int) -> npt.NDArray[np.uint8]:
@@ -160,9 +184,12 @@ def draw(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    settings = parse(argv)
     try:
-        run(parse(argv))
-    except (OSError, ValueError, ImportError) as error:
+        run(settings)
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, ValueError, ImportError, MemoryError) as error:
         print(f"predict.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
