@@ -4,7 +4,7 @@ A picture is brought into the form of MNIST's: light ink on dark paper, cropped 
 longer side 20 of 28 pixels, the centre of its mass in the middle. A picture that has the network's
 size and light ink already is taken as it is. What counts as ink is told from the paper by Otsu's
 threshold (IEEE Transactions on Systems, Man and Cybernetics 9, 62 (1979)), so that noise and uneven
-light do not matter.
+light matter little.
 """
 
 from __future__ import annotations
@@ -41,8 +41,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("checkpoint", type=Path, help="what scripts/train.py wrote")
     add("images", nargs="+", type=Path, help="PNG, JPEG, ... or IDX files")
-    add("--limit", type=at_least(1), default=12, metavar="N", help="images of an IDX file; 12")
-    add("--out", type=Path, default="runs/predictions.png", metavar="FILE", help="the figure")
+    add(
+        "--limit",
+        type=at_least(1),
+        default=12,
+        metavar="N",
+        help="images of an IDX file; default: 12",
+    )
+    drawn = f"the first {DRAWN} images, drawn; default: runs/predictions.png"
+    add("--out", type=Path, default="runs/predictions.png", metavar="FILE", help=drawn)
     return parser.parse_args(argv)
 
 
@@ -102,7 +109,7 @@ def brightness(picture: Image.Image) -> Pixels:
     from PIL import Image
 
     if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, np.float64)
+        values = np.nan_to_num(np.asarray(picture, np.float64)).clip(0)
         return 255 * values / max(float(values.max()), 1.0)
     colours = picture.convert("RGBA")
     for paper in ("white", "black"):  # black where white ink on nothing would not show
@@ -131,8 +138,11 @@ def prepare(pixels: Pixels, side: int) -> npt.NDArray[np.uint8]:
     ink = (255 * np.clip((ink - faint) / (full - faint), 0, 1)).round().astype(np.uint8)
     box = INK_BOX.get(side, side)
     height, width = (max(1, round(n * box / max(ink.shape))) for n in ink.shape)
-    small = Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR)
-    return centred(np.asarray(small, np.float64), side)
+    scaled = Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR)
+    small = np.asarray(scaled, np.float64)
+    if not small.any():
+        raise ValueError("its ink is too sparse to be seen in so small an image")
+    return centred(small, side)
 
 
 def two_levels(ink: npt.NDArray[np.uint8]) -> tuple[float, float]:

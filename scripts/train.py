@@ -3,7 +3,7 @@
 Without options it trains on the 8x8 digits that come with fnnet. No run replaces another: each has
 a folder of its own, runs/DATASET, runs/DATASET-2 and so on, or --out. After Ctrl-C, or to train on
 to more epochs, --resume continues the run in --out, or the last one of the data set, bit for bit as
-if it had never stopped.
+if it had never stopped. Exit codes: 0, 2 for bad usage, 1 for failures, 130 after Ctrl-C.
 """
 
 from __future__ import annotations

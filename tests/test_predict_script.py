@@ -127,6 +127,28 @@ def test_white_ink_on_nothing_is_seen(tmp_path: Path) -> None:
     assert np.abs(seen - predict.prepare(pixels.astype(float), 28)).max() <= 16
 
 
+def test_pictures_that_show_nothing_are_refused() -> None:
+    sparse = np.zeros((2000, 2000))
+    sparse[0, 0] = sparse[-1, -1] = 255
+    for pixels, message in (
+        (sparse, "sparse"),
+        (np.full((40, 40), 90.0), "blank"),
+        (np.zeros((1, 1)), "blank"),
+        (200 + np.arange(1600.0).reshape(40, 40) % 9, "blank"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predict.prepare(pixels, 28)
+
+
+def test_floats_that_are_no_numbers_are_paper(tmp_path: Path) -> None:
+    pixels = np.zeros((60, 60), np.float32)
+    pixels[0, 0] = np.nan
+    pixels[20:40, 28:32] = 1
+    Image.fromarray(pixels).save(tmp_path / "floats.tiff")
+    seen = predict.prepare(predict.open_picture(tmp_path / "floats.tiff"), 28)
+    assert np.count_nonzero(seen) == 20 * 4
+
+
 def test_two_levels_are_those_of_ink_and_paper() -> None:
     ink = np.array([10, 10, 12, 200, 210], np.uint8)
     assert predict.two_levels(ink) == pytest.approx((32 / 3, 205))
