@@ -1,0 +1,249 @@
+"""Change fnnet a little at a time, and list the changes that no test notices.
+
+    python scripts/mutate.py network rmsprop trees batches datasets
+
+Each mutant differs in one place: an operator, a comparison, a condition, a number, a keyword, a
+slice, a statement left out. It lives in a copy of the tree, where the tests of its module run until
+one fails or takes far too long. What survives is either a hole in the tests or no change at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeAlias
+
+ROOT = Path(__file__).parents[1]
+MORE_TESTS = {  # beside tests/test_{module}.py
+    "network": ("test_equations", "test_ensembles", "test_purity"),
+    "rmsprop": ("test_equations", "test_ensembles"),
+    "trees": ("test_purity",),
+    "checkpoints": ("test_fuzz",),
+    "files": ("test_download",),
+    "idx": ("test_fuzz",),
+    "download": ("test_datasets",),
+}
+OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
+    ast.Add: (ast.Sub,),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Div,),
+    ast.Div: (ast.Mult,),
+    ast.FloorDiv: (ast.Mult,),
+    ast.Mod: (ast.Mult,),
+    ast.Pow: (ast.Mult,),
+    ast.BitAnd: (ast.BitOr,),
+    ast.BitOr: (ast.BitAnd,),
+    ast.And: (ast.Or,),
+    ast.Or: (ast.And,),
+    ast.Lt: (ast.LtE, ast.GtE),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.LtE),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+}
+STATEMENTS_LEFT_OUT = (ast.Expr, ast.AugAssign, ast.Raise, ast.Continue, ast.Break)
+
+Place: TypeAlias = ast.expr | ast.stmt
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A place in a source and what stands there instead."""
+
+    place: Place
+    text: str
+
+
+def mutants(source: str) -> list[Mutant]:
+    """All that this script does to a source, in the order of its lines."""
+    found = []
+    for node in _places(ast.parse(source)):
+        found += [Mutant(node, text) for text in _changes(node)]
+        if isinstance(node, ast.If | ast.While):
+            found.append(Mutant(node.test, f"(not ({ast.unparse(node.test)}))"))
+    return found
+
+
+def apply(mutant: Mutant, source: str) -> str:
+    """The source with one place changed; all other bytes stay, comments included."""
+    lines = source.encode().splitlines(keepends=True)
+    place = mutant.place
+    start = sum(map(len, lines[: place.lineno - 1])) + place.col_offset
+    stop = sum(map(len, lines[: (place.end_lineno or 0) - 1])) + (place.end_col_offset or 0)
+    content = source.encode()
+    return (content[:start] + mutant.text.encode() + content[stop:]).decode()
+
+
+def _places(node: ast.AST) -> Iterator[Place]:
+    """All statements and expressions that do something when the program runs."""
+    if isinstance(node, ast.JoinedStr) or _is_text(node) or _is_for_types(node):
+        return
+    if isinstance(node, ast.expr | ast.stmt):
+        yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _places(child)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.unparse(node.test)
+    if isinstance(node, ast.FunctionDef):
+        return any("overload" in ast.unparse(decorator) for decorator in node.decorator_list)
+    if isinstance(node, ast.Assign):
+        return ast.unparse(node.targets[0]) == "__all__"
+    return isinstance(node, ast.AnnAssign) and "TypeAlias" in ast.unparse(node.annotation)
+
+
+def _changes(node: Place) -> Iterator[str]:
+    if isinstance(node, STATEMENTS_LEFT_OUT):
+        yield "pass"
+    elif isinstance(node, ast.Return):
+        if node.value is not None and ast.unparse(node.value) != "None":
+            yield "return None"
+    elif isinstance(node, ast.expr):
+        for changed in _expressions(node):
+            yield f"({ast.unparse(changed)})"
+
+
+def _expressions(node: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(node, ast.Constant):
+        yield from _constants(node.value)
+    elif isinstance(node, ast.BinOp | ast.BoolOp):
+        for operator in OPERATORS.get(type(node.op), ()):
+            yield _with(node, op=operator())
+    elif isinstance(node, ast.Compare):
+        for i, old in enumerate(node.ops):
+            for operator in OPERATORS[type(old)]:
+                yield _with(node, ops=[*node.ops[:i], operator(), *node.ops[i + 1 :]])
+    elif isinstance(node, ast.UnaryOp):
+        yield node.operand
+    elif isinstance(node, ast.IfExp):
+        yield _with(node, test=ast.UnaryOp(ast.Not(), node.test))
+    elif isinstance(node, ast.Call):
+        for i in range(len(node.keywords)):
+            yield _with(node, keywords=node.keywords[:i] + node.keywords[i + 1 :])
+    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+        for end in ("lower", "upper", "step"):
+            if getattr(node.slice, end) is not None:
+                yield _with(node, slice=_with(node.slice, **{end: None}))
+
+
+def _constants(value: object) -> Iterator[ast.expr]:
+    if isinstance(value, bool):
+        yield ast.Constant(not value)
+    elif isinstance(value, int | float):
+        yield ast.Constant(value + 1)
+        yield ast.Constant(value - 1)
+    elif isinstance(value, str | bytes) and value:
+        yield ast.Constant(value[:0])
+
+
+def _with(node: ast.expr, **changes: object) -> ast.expr:
+    changed = copy(node)
+    for name, value in changes.items():
+        setattr(changed, name, value)
+    return changed
+
+
+def copy_tree(target: Path) -> None:
+    ignored = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "runs")
+    shutil.copytree(ROOT, target, ignore=ignored, dirs_exist_ok=True)
+
+
+def passes(tree: Path, module: str, limit: float) -> bool:
+    """Whether the module's tests pass in a tree within a time limit."""
+    names = (f"test_{module}", *MORE_TESTS.get(module, ()))
+    tests = [f"fnnet/{module}.py", *(f"tests/{name}.py" for name in names)]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+    quiet = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *options, *tests],
+        cwd=tree,
+        env={**os.environ, **quiet},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return process.wait(limit) == 0
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return False
+
+
+def survivors(module: str, trees: Sequence[Path], every: int) -> tuple[list[str], int]:
+    """What no test noticed, as file:line: before -> after, and how many mutants there were."""
+    path = Path("fnnet", f"{module}.py")
+    source = (ROOT / path).read_text("utf-8")
+    began = time.perf_counter()
+    if not passes(trees[0], module, 600):
+        raise SystemExit(f"mutate.py: the tests of {module} fail as they are")
+    limit = 10 + 5 * (time.perf_counter() - began)
+    free: SimpleQueue[Path] = SimpleQueue()
+    for tree in trees:
+        free.put(tree)
+
+    def survives(mutant: Mutant) -> str | None:
+        tree = free.get()
+        (tree / path).write_text(apply(mutant, source), "utf-8")
+        lives = passes(tree, module, limit)
+        (tree / path).write_text(source, "utf-8")
+        free.put(tree)
+        before = " ".join((ast.get_source_segment(source, mutant.place) or "").split())
+        return f"{path}:{mutant.place.lineno}: {before} -> {mutant.text}" if lives else None
+
+    chosen = mutants(source)[::every]
+    with ThreadPoolExecutor(len(trees)) as pool:
+        found = pool.map(survives, chosen)
+        return [line for line in found if line is not None], len(chosen)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("modules", nargs="+", help="of fnnet, by name: network, rmsprop, ...")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="default: 2")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="try each Nth mutant")
+    settings = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        trees = [Path(folder, str(i)) for i in range(settings.workers)]
+        for tree in trees:
+            copy_tree(tree)
+        for module in settings.modules:
+            alive, count = survivors(module, trees, settings.every)
+            print("\n".join(alive))
+            killed = count - len(alive)
+            print(f"{module}: {killed} of {count} mutants killed, {killed / count:.1%}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
