@@ -281,6 +281,42 @@ def test_what_could_not_be_loaded_is_not_saved(path: Path, changes: dict[str, An
     assert names(path.parent) == []
 
 
+BYTES: Any = b"1"
+
+
+class Drawless(np.random.PCG64):
+    """A bit generator that fnnet does not know."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"state": "trained"}, "state must be one of RMSPropState, SGDState, AdamState, got str"),
+        ({"rng": np.random.Generator(Drawless(0))}, "rng must use one of"),
+        (
+            {"state": dataclasses.replace(trained(), mean_squares=trained((3, 2)).params)},
+            "mean_squares must have the structure and shapes of params",
+        ),
+        ({"history": (Metrics(1, 0, 0, 0, 0, BYTES),)}, "cannot write bytes into"),
+    ],
+    ids=["state", "bit generator", "structure", "history"],
+)
+def test_what_is_no_checkpoint_is_not_saved(
+    path: Path, changes: dict[str, Any], cause: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=cause):
+        save(path, checkpoint(**changes))
+    assert names(path.parent) == []
+
+
+def test_a_state_of_another_optimizer_must_be_asked_for(path: Path) -> None:
+    saved = Checkpoint(fnnet.sgd_init(trained().params), np.random.default_rng(0))
+    save(path, saved)
+    with pytest.raises(CheckpointError, match="expected RMSPropState, got SGDState: give it as"):
+        load(path)
+    assert bits(load(path, fnnet.SGDState).state.params) == bits(saved.state.params)
+
+
 # Damage
 
 
