@@ -198,8 +198,8 @@ def passes(tree: Path, module: str, limit: float) -> bool:
         return False
 
 
-def survivors(module: str, trees: Sequence[Path], every: int) -> tuple[list[str], int]:
-    """What no test noticed, as file:line: before -> after, and how many mutants there were."""
+def trials(module: str, trees: Sequence[Path], every: int) -> Iterator[str | None]:
+    """For each mutant None, or, where no test noticed, file:line: before -> after."""
     path = Path("fnnet", f"{module}.py")
     source = (ROOT / path).read_text("utf-8")
     began = time.perf_counter()
@@ -219,10 +219,8 @@ def survivors(module: str, trees: Sequence[Path], every: int) -> tuple[list[str]
         before = " ".join((ast.get_source_segment(source, mutant.place) or "").split())
         return f"{path}:{mutant.place.lineno}: {before} -> {mutant.text}" if lives else None
 
-    chosen = mutants(source)[::every]
     with ThreadPoolExecutor(len(trees)) as pool:
-        found = pool.map(survives, chosen)
-        return [line for line in found if line is not None], len(chosen)
+        yield from pool.map(survives, mutants(source)[::every])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -238,9 +236,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for tree in trees:
             copy_tree(tree)
         for module in settings.modules:
-            alive, count = survivors(module, trees, settings.every)
-            print("\n".join(alive))
-            killed = count - len(alive)
+            killed = count = 0
+            for survivor in trials(module, trees, settings.every):
+                count, killed = count + 1, killed + (survivor is None)
+                if survivor:
+                    print(survivor, flush=True)
             print(f"{module}: {killed} of {count} mutants killed, {killed / count:.1%}", flush=True)
     return 0
 
