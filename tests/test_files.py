@@ -61,8 +61,9 @@ def test_an_exception_halfway_keeps_the_old_file_and_removes_the_temporary(
 ) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         write(path, error)
+    assert str(caught.value) == ""
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.bin"]
 
@@ -99,7 +100,25 @@ def test_the_bytes_are_synced_before_the_rename(
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", rename)
     write(tmp_path / "a.bin")
-    assert calls[:2] == ["sync", "rename"]
+    assert calls == ["sync", "rename", *["sync"] * (os.name == "posix")]  # the last: the folder
+
+
+@posix
+def test_the_folder_that_was_synced_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    open_ = os.open
+
+    def record(path: Path, flags: int) -> int:
+        opened.append(open_(path, flags))
+        return opened[-1]
+
+    monkeypatch.setattr(os, "open", record)
+    write(tmp_path / "a.bin")
+    (descriptor,) = opened
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_a_folder_that_cannot_be_synced_does_not_spoil_the_write(
