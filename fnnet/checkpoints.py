@@ -137,7 +137,7 @@ def load_checkpoint(
     ----------
     path : the file
     optimizer : type of its state: `RMSPropState`, `SGDState` or `AdamState`
-    limit : the most bytes that the file may have; its JSON header may have a quarter of that
+    limit : the most bytes that the file may have; its JSON header may have an eighth of that
 
     Raises
     ------
@@ -183,9 +183,9 @@ def _members(content: bytes, limit: int) -> dict[str, bytes]:
         members = {info.filename: archive.read(info) for info in infos}
     if len(members) < len(infos):
         raise CheckpointError("expected members of different names")
-    # So does a value in JSON.
-    if len(members.get(HEADER, b"")) > max(LEAST_HEADER, limit // 4):
-        raise CheckpointError(f"{HEADER} has more than a quarter of the limit of {limit} bytes")
+    # A value in JSON takes up to forty times its own size.
+    if len(members.get(HEADER, b"")) > max(LEAST_HEADER, limit // 8):
+        raise CheckpointError(f"{HEADER} has more than an eighth of the limit of {limit} bytes")
     return members
 
 

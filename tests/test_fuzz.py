@@ -81,16 +81,21 @@ def many_lists(header: dict[str, Any]) -> bytes:
     return b"[" + b"[]," * (LIMIT // 4) + b"[]]"
 
 
+def nested_dicts(header: dict[str, Any]) -> bytes:
+    """The costliest bytes of JSON: forty times their size."""
+    return b"[" + b'{"":{"":{"":{}}}},' * (LIMIT // 8 // 18 - 1) + b"[]]"
+
+
 def wide_and_long(header: dict[str, Any]) -> bytes:
-    """25,000 layers whose arrays each have 25,000 axes: five gigabytes of shapes."""
-    return json.dumps({**header, "ensemble": [1] * 25_000, "sizes": [1] * 25_000}).encode()
+    """20,000 layers whose arrays each have 20,000 axes: three gigabytes of shapes."""
+    return json.dumps({**header, "ensemble": [1] * 20_000, "sizes": [1] * 20_000}).encode()
 
 
 def long_number(header: dict[str, Any]) -> bytes:
     return json.dumps(header).replace('"epoch": 0', '"epoch": ' + "9" * 100_000).encode()
 
 
-HEADER_BOMBS = [deep, many_lists, wide_and_long, long_number]
+HEADER_BOMBS = [deep, many_lists, nested_dicts, wide_and_long, long_number]
 
 
 @pytest.mark.parametrize("bomb", HEADER_BOMBS, ids=lambda bomb: bomb.__name__)
@@ -98,7 +103,9 @@ def test_no_header_makes_a_checkpoint_exhaust_memory(
     tmp_path: Path, bomb: Callable[[dict[str, Any]], bytes]
 ) -> None:
     members = checkpoint_members(tmp_path / "c", np.random.default_rng(0))
-    write(tmp_path / "c", {**members, "header.json": bomb(json.loads(members["header.json"]))})
+    header = bomb(json.loads(members["header.json"]))
+    rest = bytes(max(0, LIMIT - len(header) - 2000))
+    write(tmp_path / "c", {**members, "header.json": header, "rest": rest})
     assert_refused_within_memory(tmp_path / "c")
 
 
