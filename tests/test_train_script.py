@@ -21,6 +21,13 @@ SCRIPT = SCRIPTS / "train.py"
 TINY = ("--hidden", "8", "--batch-size", "256")
 FIGURES = ("curves", "predictions", "confusion", "weights")
 
+# What runs in the background of a shell begins with interrupts ignored.
+HEED_INTERRUPTS = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -171,21 +178,15 @@ def test_a_diverged_run_goes_on_with_a_smaller_learning_rate(
     assert fnnet.tree_equal(checkpoint("run").state.params, checkpoint("other").state.params)
 
 
-def heed_interrupts() -> None:
-    """What runs in the background of a shell begins with interrupts ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 def test_interrupting_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), *TINY, "--epochs", "100000", "--out", "a run"]
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-c", HEED_INTERRUPTS, *command],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_interrupts,
     )
     assert process.stdout is not None
     while "epoch 3/" not in process.stdout.readline():
