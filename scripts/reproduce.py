@@ -1,6 +1,6 @@
 """Train a published recipe on MNIST and print its row of the README's table.
 
-One run for each seed. The test set is read once a run, at the end; settings are to be chosen with
+One run for each seed. The test set is read once a run, at the end. The settings were chosen with
 --validation, which holds samples of the training set out and shows their error instead.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from options import Parser, at_least
 
 import fnnet
 from fnnet.files import atomic_write
@@ -100,21 +101,16 @@ RECIPES = {
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("name", choices=RECIPES, metavar="NAME", help=", ".join(RECIPES))
-    add("--seeds", type=int, default=3, metavar="N", help="number of runs; default: 3")
-    add("--epochs", type=int, metavar="N", help="instead of the recipe's")
-    add("--validation", type=int, default=0, metavar="N", help="samples held out from training")
+    add("--seeds", type=at_least(0), nargs="+", default=[0, 1, 2], metavar="SEED")
+    add("--epochs", type=at_least(1), metavar="N", help="instead of the recipe's")
+    add("--validation", type=at_least(0), default=0, metavar="N", help="samples to hold out")
     add("--dataset", choices=("mnist", "digits"), default="mnist")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
     add("--figure", type=Path, metavar="FILE", help="draw distorted images and train nothing")
-    settings = parser.parse_args(argv)
-    for option, least in (("seeds", 1), ("epochs", 1), ("validation", 0)):
-        value = getattr(settings, option)
-        if value is not None and value < least:
-            parser.error(f"--{option} must be >= {least}, got {value}")
-    return settings
+    return parser.parse_args(argv)
 
 
 def start(rng: np.random.Generator, sizes: Sequence[int], recipe: Recipe) -> fnnet.Params:
@@ -168,7 +164,7 @@ def run(settings: argparse.Namespace) -> None:
     recipe = replace(recipe, epochs=settings.epochs or recipe.epochs)
     data = fnnet.load_dataset(settings.dataset, settings.data_dir)
     errors, seconds = [], []
-    for seed in range(settings.seeds):
+    for seed in settings.seeds:
         rng = np.random.default_rng(seed)
         train, held_out = data.train, data.test
         if settings.validation:
