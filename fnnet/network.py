@@ -347,13 +347,9 @@ def _activations(params: Params, x: FloatArray, masks: Masks | None = None) -> l
             f"masks must be one for each of {len(params.layers)} layers, got {len(masks)}"
         )
     h = [_masked(x, masks[0])]
-    try:
-        for layer, mask in zip(params.layers[:-1], masks[1:], strict=True):
-            h.append(_masked(relu(_affine(h[-1], layer)), mask))  # (1)
-        h.append(_affine(h[-1], params.layers[-1]))  # (2)
-    except ValueError:
-        check_layers(params)  # says which one does not fit
-        raise
+    for layer, mask in zip(params.layers[:-1], masks[1:], strict=True):
+        h.append(_masked(relu(_affine(h[-1], layer)), mask))  # (1)
+    h.append(_affine(h[-1], params.layers[-1]))  # (2)
     return h
 
 

@@ -214,6 +214,7 @@ def test_nothing_brighter_or_darker_than_the_image_appears() -> None:
         (np.zeros((2, 3)), {}, ValueError, r"images must have shape .*, got \(2, 3\)"),
         (np.zeros(4), {}, ValueError, r"images must have shape .*, got \(4,\)"),
         (np.zeros((1, 2, 2, 2)), {}, ValueError, r"images must have shape .*, got \(1, 2, 2, 2\)"),
+        (np.zeros((0, 4096, 4096)), {}, ValueError, r"images must have fewer than 2\*\*24 pixels"),
         (np.zeros((1, 2, 2)), {"rotation": -1}, ValueError, "rotation must be .* >= 0, got -1"),
         (np.zeros((1, 2, 2)), {"shift": np.nan}, ValueError, "shift must be .* >= 0, got nan"),
         (np.zeros((1, 2, 2)), {"scale": 1}, ValueError, r"scale must lie in \[0, 1\), got 1"),

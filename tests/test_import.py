@@ -110,6 +110,12 @@ def test_importing_changes_nothing_and_says_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_without_jax_registering_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jax.tree_util", None)
+    with pytest.raises(ImportError, match="register_jax needs JAX: pip install jax"):
+        fnnet.register_jax()
+
+
 def test_public_names_exist_once_and_are_all_listed() -> None:
     assert len(set(fnnet.__all__)) == len(fnnet.__all__)
     for name in fnnet.__all__:
