@@ -69,10 +69,8 @@ def survive(folder: Path, epochs: int, longest: float, rng: np.random.Generator)
     killed = 0
     while True:
         resume = (folder / "run.json").exists()
-        if resume:
+        if (folder / "checkpoint.npz").exists():
             fnnet.load_checkpoint(folder / "checkpoint.npz")  # whole, whenever the kill came
-        elif (folder / "checkpoint.npz").exists():
-            (folder / "checkpoint.npz").unlink()  # killed before its settings were written
         process = subprocess.Popen(
             command(folder, epochs, resume), stderr=subprocess.PIPE, text=True
         )

@@ -156,13 +156,11 @@ def run(settings: argparse.Namespace) -> None:
         split = "validation"
     if settings.figures is not None:
         settings.figures.mkdir(parents=True, exist_ok=True)
-    if settings.resume:
+    if settings.resume and (settings.out / "checkpoint.npz").exists():
         checkpoint = resumed(settings)
     else:
         sizes = (data.train.x[0].size, *settings.hidden, len(data.classes))
         checkpoint = started(settings, sizes, rng)
-    chosen = json.dumps({name: getattr(settings, name) for name in DEFAULTS}, indent=1)
-    write_text(settings.out / "run.json", chosen + "\n")
     write_text(settings.out / "history.csv", table(checkpoint.history, split))
     records = fnnet.train(
         checkpoint.state,
@@ -201,6 +199,7 @@ def started(
             f"{settings.out} holds a run: continue it with --resume, or choose another --out"
         )
     settings.out.mkdir(parents=True, exist_ok=True)
+    write_settings(settings)  # before the checkpoint: killed between, a run is resumed from these
     checkpoint = fnnet.Checkpoint(state, rng)
     fnnet.save_checkpoint(settings.out / "checkpoint.npz", checkpoint)
     return checkpoint
@@ -214,6 +213,7 @@ def resumed(settings: argparse.Namespace) -> Checkpoint:
             f"--epochs must be >= {checkpoint.epoch}, what the run to resume has done, "
             f"got {settings.epochs}"
         )
+    write_settings(settings)
     state = replace(checkpoint.state, learning_rate=settings.learning_rate)
     return replace(checkpoint, state=state)
 
@@ -320,6 +320,11 @@ def some_of_each(test: fnnet.Split, params: fnnet.Params) -> list[int]:
     right, wrong = np.flatnonzero(guesses == test.y), np.flatnonzero(guesses != test.y)
     mistakes = wrong[:4].tolist()
     return [*right[: 12 - len(mistakes)].tolist(), *mistakes]
+
+
+def write_settings(settings: argparse.Namespace) -> None:
+    chosen = json.dumps({name: getattr(settings, name) for name in DEFAULTS}, indent=1)
+    write_text(settings.out / "run.json", chosen + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -28,6 +28,21 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
+DIE_AFTER_FILES = """
+import os, runpy, signal, sys
+sys.argv.pop(0)
+left, replace = int(sys.argv.pop(0)), os.replace
+def replace_and_die(a, b):
+    global left
+    replace(a, b)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+os.replace = replace_and_die
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -228,6 +243,20 @@ def test_interrupted_before_its_first_epoch_a_run_can_still_go_on(
     assert code(script, "--out", "third") == 130
     assert "nothing was begun" in capsys.readouterr().err
     assert not Path("third").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("files", [1, 2, 3, 4, 5])
+def test_killed_after_any_of_its_first_files_a_run_can_go_on(
+    script: ModuleType, files: int
+) -> None:
+    options = ("--seed", "3", "--validation", "9", "--epochs", "1", "--quiet")
+    command = [sys.executable, "-c", DIE_AFTER_FILES, str(files), str(SCRIPT), *TINY, *options]
+    assert subprocess.run([*command, "--out", "run"], timeout=60).returncode == -signal.SIGKILL
+    assert code(script, "--resume", "--out", "run", "--quiet") == 0
+    assert code(script, *options, "--out", "whole") == 0
+    assert checkpoint("run").epoch == 1
+    assert fnnet.tree_equal(checkpoint("run").state.params, checkpoint("whole").state.params)
 
 
 @pytest.mark.parametrize(
