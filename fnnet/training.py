@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, TypeAlias
 
 import numpy as np
@@ -179,7 +179,8 @@ def train(
         If `batch_size` is below 1, `epochs` or `start` is negative, a split is empty or a parameter
         is not finite.
     DivergenceError
-        If a loss or a gradient is not finite. The last record yielded holds the last good state.
+        If a loss, a gradient or what the optimizer remembers is not finite. The last record
+        yielded holds the last good state.
     """
     whole_number("epochs", epochs, 0)
     whole_number("start", start, 0)
@@ -221,6 +222,8 @@ def _epochs(
                 raise DivergenceError(f"the loss was {loss}", epoch, batch)
         if check_finite and not _is_finite(state.params):
             raise DivergenceError("a gradient was not finite", epoch, batch)
+        if check_finite and (names := _not_finite(state)):
+            raise DivergenceError(f"{names[0]} of the optimizer were not finite", epoch, batch)
         seconds = time.perf_counter() - began
         metrics = _measure(state.params, train, test, epoch, seconds)
         if check_finite and not math.isfinite(metrics.train_loss):
@@ -239,6 +242,13 @@ def _check_split(params: Params, split: Split) -> None:
 
 def _is_finite(tree: Params) -> bool:
     return all(bool(np.all(np.isfinite(leaf))) for leaf in tree_leaves(tree))
+
+
+def _not_finite(state: Any) -> list[str]:
+    """Names of the trees in a state that are not finite: squares overflow before gradients do."""
+    names = [field.name for field in fields(state)] if is_dataclass(state) else []
+    trees = {name: getattr(state, name) for name in names}
+    return [n for n, tree in trees.items() if isinstance(tree, Params) and not _is_finite(tree)]
 
 
 def _measure(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import pickle
 import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -174,20 +175,25 @@ def test_the_same_seed_gives_the_same_bits(dtype: str) -> None:
     assert bits(runs[0][-1].state.params) != bits(runs[2][-1].state.params)
 
 
+# Wide enough that BLAS shares the work among its threads.
 SEEDED = """
 import hashlib, numpy as np, fnnet
 data = fnnet.load_digits()
-state = fnnet.rmsprop_init(fnnet.init_params(3, (64, 16, 10)))
-*_, last = fnnet.train(state, data.train, data.test, rng=4, epochs=2)
+state = fnnet.rmsprop_init(fnnet.init_params(3, (64, 256, 10)))
+*_, last = fnnet.train(state, data.train, data.test, rng=4, epochs=2, batch_size=256)
 print(hashlib.sha256(fnnet.tree_ravel(last.state.params)[0].tobytes()).hexdigest())
 print(last.metrics.train_loss, last.metrics.test_loss)
 """
 
 
-def test_the_same_seed_gives_the_same_bits_in_another_process() -> None:
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_the_same_seed_and_threads_give_the_same_bits_in_another_process(threads: str) -> None:
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = {**os.environ, **dict.fromkeys(names, threads)}
+    command = [sys.executable, "-c", SEEDED]
     outputs = {
-        subprocess.run([sys.executable, "-c", SEEDED], capture_output=True, check=True).stdout
-        for _ in range(2)
+        subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+        for _ in range(3)
     }
     assert len(outputs) == 1
     assert len(outputs.pop().splitlines()) == 2
@@ -279,6 +285,34 @@ def test_a_gradient_that_is_not_finite_is_a_divergence_of_its_own_batch(size: in
     run = fnnet.train(fnnet.rmsprop_init(huge), Split(x, data.y), rng=0, epochs=1, batch_size=size)
     with pytest.raises(DivergenceError, match="gradient was not finite in epoch 1, batch 1:"):
         list(run)
+
+
+@np.errstate(all="ignore")
+@pytest.mark.parametrize("init", [fnnet.rmsprop_init, fnnet.adam_init])
+def test_squares_of_gradients_that_overflow_are_a_divergence(init: Any) -> None:
+    """Losses and parameters stay finite, but parameters with infinite squares never move again."""
+    data = split()
+    huge = Split(np.asarray(data.x * 1e30, np.float32), data.y)
+    with pytest.raises(DivergenceError, match=r"mean_squares .* were not finite in epoch 1, batch"):
+        list(fnnet.train(init(start().params), huge, rng=0, epochs=2))
+
+
+class Descent(NamedTuple):
+    params: Params
+
+
+def test_a_state_may_be_anything_that_has_parameters() -> None:
+    def update(state: Descent, grads: Params) -> Descent:
+        return Descent(fnnet.tree_map(lambda w, g: w - 0.1 * g, state.params, grads))
+
+    first, last = fnnet.train(Descent(start().params), split(), rng=0, epochs=2, update=update)
+    expected = start().params
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        for x, y in fnnet.batches(rng, split(), 32):
+            expected = update(Descent(expected), fnnet.grads(expected, x, y)).params
+    assert fnnet.tree_equal(last.state.params, expected)
+    assert first.metrics.train_loss > last.metrics.train_loss
 
 
 @np.errstate(all="ignore")
