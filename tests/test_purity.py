@@ -6,6 +6,8 @@ import dataclasses
 import inspect
 import os
 import pickle
+import random
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,19 +18,28 @@ import numpy.typing as npt
 import pytest
 
 import fnnet
+from fnnet import datasets
 from tests import oracles
+from tests.mirror import tiny_source
 
 Array: TypeAlias = npt.NDArray[Any]
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
-# What needs files of others, or is meant to change another library: test_datasets, test_jax.
-ELSEWHERE = {"load_mnist", "load_fashion_mnist", "load_kmnist", "register_jax"}
+ELSEWHERE = {"register_jax"}  # meant to change another library: test_jax
 # What these return is, or may be, their argument, as they say; it is read-only or was the caller's.
 SHARES = {"tree_leaves", "tree_ravel", "rmsprop_init", "sgd_init", "adam_init", "as_inputs"}
 
 
 def call(*args: Any, **kwargs: Any) -> Arguments:
     return args, kwargs
+
+
+@pytest.fixture(autouse=True)
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny files in the place of those that others publish."""
+    source = tiny_source(tmp_path / "published")
+    for name in ("MNIST", "FASHION_MNIST", "KMNIST"):
+        monkeypatch.setattr(datasets, name, source)
 
 
 def arguments(folder: Path) -> dict[str, Arguments]:
@@ -76,6 +87,9 @@ def arguments(folder: Path) -> dict[str, Arguments]:
         "save_checkpoint": call(folder / "new", checkpoint),
         "load_checkpoint": call(saved),
         "load_digits": call(),
+        "load_mnist": call(folder / "published"),
+        "load_fashion_mnist": call(folder / "published"),
+        "load_kmnist": call(folder / "published"),
         "load_dataset": call("digits"),
         "read_idx": call(written),
         "write_idx": call(folder / "new", batch[1]),
@@ -136,10 +150,12 @@ def world() -> object:
     """What no function may touch."""
     return (
         pickle.dumps(np.random.get_state()),  # noqa: NPY002  # that is the test
+        random.getstate(),
         os.getcwd(),
         dict(os.environ),
         np.geterr(),
         np.get_printoptions(),
+        list(warnings.filters),
     )
 
 
