@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fnnet.checks import instance_of
 from fnnet.network import Params, check_params
 from fnnet.optimizers import (
     Rate,
@@ -117,7 +118,8 @@ def adam_update(state: AdamState, grads: Params) -> AdamState:
 
 
 def check_numbers(state: AdamState) -> None:
-    """Raise where a number of a state is out of range."""
+    """Raise where a state is of another type or a number of it is out of range."""
+    instance_of(AdamState, "state", state)
     check_rate(state.learning_rate, state.params)
     check_share("beta1", state.beta1)
     check_share("beta2", state.beta2)

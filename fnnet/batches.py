@@ -10,9 +10,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.checks import Seed, float_dtype, generator, whole_number
+from fnnet.checks import Seed, float_dtype, generator, instance_of, whole_number
 from fnnet.network import Labels
-from fnnet.trees import FloatArray, is_array
+from fnnet.trees import FloatArray, as_array, is_array
 
 Images: TypeAlias = npt.NDArray[np.uint8]
 Samples: TypeAlias = npt.NDArray[np.uint8] | FloatArray
@@ -34,8 +34,7 @@ class Split:
 
     def __post_init__(self) -> None:
         _check_samples(self.x)
-        if not is_array(self.y):
-            raise TypeError(f"y must be an array, got {type(self.y).__name__}")
+        _check_array("y", self.y)
         if self.y.ndim not in (1, 2) or len(self.x) != len(self.y):
             raise ValueError(
                 f"y must label each of the {len(self.x)} samples, got shape {self.y.shape}"
@@ -138,6 +137,7 @@ def _gather(
 
 def check_batches(split: Split, batch_size: int) -> None:
     """Raise where a split cannot be cut into batches of this size."""
+    instance_of(Split, "split", split)
     whole_number("batch_size", batch_size, 1)
     if len(split) == 0:
         raise ValueError("the split has no samples")
@@ -163,6 +163,7 @@ def hold_out(rng: Seed, split: Split, n: int) -> tuple[Split, Split]:
     TypeError
         If rng is neither a generator nor a seed.
     """
+    instance_of(Split, "split", split)
     if whole_number("n", n, 1) >= len(split):
         raise ValueError(f"n must be below the {len(split)} samples of the split, got {n}")
     order = generator(rng).permutation(len(split))
@@ -170,9 +171,14 @@ def hold_out(rng: Seed, split: Split, n: int) -> tuple[Split, Split]:
     return Split(split.x[kept], split.y[kept]), Split(split.x[held], split.y[held])
 
 
+def _check_array(name: str, value: object) -> None:
+    if not is_array(value):
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
+    as_array(name, value)  # refuses masked ones
+
+
 def _check_samples(x: Samples) -> None:
-    if not is_array(x):
-        raise TypeError(f"x must be an array, got {type(x).__name__}")
+    _check_array("x", x)
     if x.dtype.kind == "u" and x.dtype != np.uint8:
         raise ValueError(f"x as images must be uint8, got {x.dtype}")
     if x.ndim < 2 or x.dtype.kind not in "uf":

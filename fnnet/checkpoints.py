@@ -20,7 +20,7 @@ import numpy as np
 
 from fnnet import adam, rmsprop, sgd
 from fnnet.adam import AdamState
-from fnnet.checks import float_dtype, whole_number
+from fnnet.checks import float_dtype, instance_of, whole_number
 from fnnet.files import atomic_write
 from fnnet.network import Layer, Params, check_params
 from fnnet.optimizers import StateT
@@ -148,6 +148,8 @@ def load_checkpoint(
     CheckpointError
         If it is not a whole checkpoint of this version.
     """
+    if optimizer not in CHECKS:
+        raise TypeError(f"optimizer must be one of {_known()}, got {optimizer!r:.99}")
     name = os.fspath(path)
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -207,10 +209,10 @@ def _checkpoint(members: dict[str, bytes], kind: type[StateT]) -> Checkpoint[Sta
 
 def _check(checkpoint: Checkpoint[StateT]) -> None:
     """Raise a TypeError or ValueError where no training makes such a checkpoint."""
+    instance_of(Checkpoint, "checkpoint", checkpoint)
     state: Any = checkpoint.state
     if type(state) not in CHECKS:
-        known = ", ".join(kind.__name__ for kind in CHECKS)
-        raise TypeError(f"state must be one of {known}, got {type(state).__name__}")
+        raise TypeError(f"state must be one of {_known()}, got {type(state).__name__}")
     whole_number("epoch", checkpoint.epoch, 0)
     if not isinstance(checkpoint.rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {checkpoint.rng!r}")
@@ -228,6 +230,10 @@ def _check(checkpoint: Checkpoint[StateT]) -> None:
             raise ValueError(f"state: {name} must be finite{bound}")
     whole_number("step", state.step, 0)
     CHECKS[type(state)](state)
+
+
+def _known() -> str:
+    return ", ".join(kind.__name__ for kind in CHECKS)
 
 
 def _state(header: dict[str, Any], members: dict[str, bytes], kind: type[StateT]) -> StateT:

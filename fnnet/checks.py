@@ -15,12 +15,14 @@ Seed: TypeAlias = "np.random.Generator | np.random.SeedSequence | int"
 
 def generator(rng: Seed) -> np.random.Generator:
     """The generator itself, or a new one from a seed; never one seeded by the system."""
+    if isinstance(rng, np.random.Generator | np.random.SeedSequence):
+        return np.random.default_rng(rng)
     try:
-        if rng is not None:
-            return np.random.default_rng(rng)
-    except (TypeError, ValueError):
-        pass
-    raise TypeError(f"rng must be a numpy.random.Generator or a seed >= 0, got {rng!r}")
+        return np.random.default_rng(whole_number("rng", rng, 0))
+    except ValueError:
+        error = ValueError if isinstance(rng, int) else TypeError
+        message = f"rng must be a numpy.random.Generator or a seed >= 0, got {rng!r:.99}"
+        raise error(message) from None
 
 
 def whole_number(name: str, value: int, least: int) -> int:
@@ -34,13 +36,22 @@ def whole_number(name: str, value: int, least: int) -> int:
     return number
 
 
+def instance_of(kind: type, name: str, value: object) -> None:
+    """Raise where a value is not of the type that it should be."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be of type {kind.__name__}, got {type(value).__name__}")
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is one finite real number: a scalar, or an array without axes."""
     if type(value) is float:
         return math.isfinite(value)
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     real = isinstance(value, float | int) or (kind in ("f", "i", "u") and value.ndim == 0)
-    return real and math.isfinite(value)
+    try:
+        return real and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from fnnet.checks import Seed, generator, is_number
 from fnnet.optimizers import check_not_negative, check_share
-from fnnet.trees import FloatArray
+from fnnet.trees import FloatArray, as_array
 
 Images = TypeVar("Images", bound=npt.NDArray[np.uint8] | npt.NDArray[np.floating[Any]])
 
@@ -80,6 +80,7 @@ def distort(
     4
     """
     rng = generator(rng)
+    images = cast(Images, as_array("images", images))
     height, width = _sides(images)
     for name, value in (
         ("rotation", rotation),

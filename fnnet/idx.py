@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnnet.files import StrPath, atomic_write
+from fnnet.trees import as_array
 
 _TYPES: dict[int, np.dtype[np.generic]] = {
     0x08: np.dtype(np.uint8),
@@ -102,7 +103,7 @@ def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
     array([[1, 2],
            [3, 4]], dtype=int16)
     """
-    array = np.asarray(array)
+    array = np.asarray(as_array("array", array))
     code = _CODES.get(array.dtype.newbyteorder("="))
     if code is None:
         raise TypeError(f"array: dtype {array.dtype}, expected one that IDX has: {_KINDS}")
@@ -118,7 +119,7 @@ def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
 @contextmanager
 def _opened(path: StrPath) -> Iterator[BinaryIO]:
     """Open `path`, unpacking if it is gzip; damage that gzip reports becomes an IDXError."""
-    with open(path, "rb") as raw:
+    with open(os.fspath(path), "rb") as raw:  # a number would be a file that others have open
         if raw.peek(2)[:2] != _GZIP:
             yield raw
             return

@@ -13,14 +13,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.checks import Seed, float_dtype, generator, whole_number
+from fnnet.checks import Seed, float_dtype, generator, instance_of, whole_number
 from fnnet.trees import (
     FloatArray,
     Tree,
+    as_array,
     empty,
     flat,
     freeze,
-    is_array,
     is_frozen,
     may_change,
     read_only,
@@ -53,8 +53,9 @@ class Layer(Tree):
     def __post_init__(self) -> None:
         for name in ("w", "b"):
             array = getattr(self, name)
-            if type(array) is np.ndarray and may_change(array):
-                object.__setattr__(self, name, read_only(array.copy())[...])
+            plain = as_array(name, array) if isinstance(array, np.ndarray) else array
+            if type(plain) is np.ndarray and (plain is not array or may_change(plain)):
+                object.__setattr__(self, name, read_only(plain.copy())[...])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,8 +239,9 @@ def loss_and_grads(
     masks : factors of each layer's inputs, as `dropout_masks` draws them; None for layers without.
         Loss and gradient are then those of the network so masked
     """
+    x = _batch(params, x)
     masks = masks or (None,) * len(params.layers)
-    *inputs, z = _activations(params, _batch(params, x), masks)
+    *inputs, z = _activations(params, x, masks)
     y = one_hot(y, z)
     p, log_p = _softmax(z)
     n = z.shape[-2]
@@ -270,7 +272,7 @@ def predict(params: Params, x: FloatArray) -> Classes:
     -------
     classes : (..., N) int array, or a 0-d one for a single input
     """
-    return _array(forward(params, x).argmax(axis=-1))
+    return as_array("classes", forward(params, x).argmax(axis=-1))
 
 
 def predict_proba(params: Params, x: FloatArray) -> FloatArray:
@@ -319,7 +321,7 @@ def check_labels(y: Labels, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     TypeError, ValueError
         As `loss`.
     """
-    y = _array(y)
+    y = as_array("y", y)
     n, k = shape[-2:]
     if y.dtype.kind in "ui":
         if y.shape not in ((n,), shape[:-1]):
@@ -356,6 +358,7 @@ def _activations(params: Params, x: FloatArray, masks: Masks | None = None) -> l
 def _masked(h: FloatArray, mask: FloatArray | None) -> FloatArray:
     if mask is None:
         return h
+    mask = as_array("masks", mask)
     if mask.shape[-h.ndim :] != h.shape:
         raise ValueError(
             f"masks must have the shapes of the inputs, got {mask.shape} for {h.shape}"
@@ -400,12 +403,8 @@ def _he(rng: np.random.Generator, zeros: FloatArray) -> FloatArray:
     return weights
 
 
-def _array(value: Any) -> npt.NDArray[Any]:
-    return value if is_array(value) else np.asarray(value)
-
-
 def _floats(name: str, value: FloatArray) -> FloatArray:
-    array = _array(value)
+    array = as_array(name, value)
     if array.dtype.kind != "f":
         hint = "; as_inputs makes floats of images" if array.dtype == np.uint8 else ""
         raise TypeError(f"{name} must be an array of floats, got dtype {array.dtype}{hint}")
@@ -431,10 +430,7 @@ def _batch(params: Params, x: FloatArray) -> FloatArray:
 
 def _inputs(params: Params, x: FloatArray) -> FloatArray:
     """x as floats of the parameters' dtype, once its width fits."""
-    passed = flat(params)[1].passed if is_frozen(params) else set()
-    if check_layers not in passed:
-        check_layers(params)
-        passed.add(check_layers)
+    check_layers_once(params)
     x = _floats("x", x)
     w = params.layers[0].w
     if x.ndim > 2 and w.ndim > 2 and x.shape[:-2] != w.shape[:-2]:
@@ -458,6 +454,14 @@ def check_params(params: Params) -> None:
             raise ValueError(f"params must be finite, leaf {i} of shape {leaf.shape} is not")
 
 
+def check_layers_once(params: Params) -> None:
+    """`check_layers`, skipped for trees of a layout that has passed it."""
+    passed = flat(params)[1].passed if is_frozen(params) else set()
+    if check_layers not in passed:
+        check_layers(params)
+        passed.add(check_layers)
+
+
 def check_layers(params: Params) -> None:
     """Raise where parameters are not of one float dtype, or layers do not fit each other.
 
@@ -466,6 +470,7 @@ def check_layers(params: Params) -> None:
     TypeError, ValueError
         Naming the layer, what it has and what was expected.
     """
+    instance_of(Params, "params", params)
     if not params.layers:
         raise ValueError("params must have at least one layer, got none")
     dtypes = {str(leaf.dtype) for leaf in tree_leaves(params)}

@@ -23,10 +23,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.checks import Seed, generator, is_number, whole_number
-from fnnet.network import Labels, Params, one_hot
+from fnnet.checks import Seed, generator, instance_of, is_number, whole_number
+from fnnet.network import Labels, Params, check_layers_once, one_hot
 from fnnet.optimizers import check_not_negative, check_share
-from fnnet.trees import FloatArray, empty, flat, freeze, same_structure, tree_leaves, tree_map
+from fnnet.trees import (
+    FloatArray,
+    as_array,
+    empty,
+    flat,
+    freeze,
+    same_structure,
+    tree_leaves,
+    tree_map,
+)
 
 
 def dropout_masks(
@@ -62,6 +71,7 @@ def dropout_masks(
     >>> print(masks[0], masks[1].shape, sorted(set(masks[1].ravel().tolist())))
     None (5, 3) [0.0, 2.0]
     """
+    instance_of(Params, "params", params)
     rng = generator(rng)
     whole_number("n", n, 1)
     if len(rates) != len(params.layers):
@@ -112,6 +122,7 @@ def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floa
     whole_number("classes", classes, 1)
     if not (is_number(amount) and 0 <= amount <= 1):
         raise ValueError(f"amount must lie in [0, 1], got {amount}")
+    y = as_array("y", y)
     dtype = y.dtype if y.dtype.kind == "f" else np.float64
     rows = one_hot(y, np.broadcast_to(np.zeros((), dtype), (len(y), classes)))
     return rows * (1 - float(amount)) + float(amount) / classes
@@ -136,6 +147,7 @@ def decay_weights(params: Params, amount: float) -> Params:
     """
     if not (is_number(amount) and 0 <= amount <= 1):
         raise ValueError(f"amount must lie in [0, 1], got {amount}")
+    instance_of(Params, "params", params)
     vector, layout = flat(params)
     decayed = empty(layout.size, vector)
     decayed[...] = vector
@@ -161,6 +173,8 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
         If the bound is not a finite number >= 0.
     """
     check_not_negative("bound", bound)
+    instance_of(Params, "grads", grads)
+    check_layers_once(grads)
     leading = grads.layers[0].w.ndim - 2
     norm = np.sqrt(
         sum(

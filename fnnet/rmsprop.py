@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fnnet.checks import instance_of
 from fnnet.network import Params, check_params
 from fnnet.optimizers import (
     FLUSH_EVERY,
@@ -243,7 +244,8 @@ def _flush(v: FloatArray, state: RMSPropState) -> None:
 
 
 def check_numbers(state: RMSPropState) -> None:
-    """Raise where a number of a state is out of range."""
+    """Raise where a state is of another type or a number of it is out of range."""
+    instance_of(RMSPropState, "state", state)
     check_rate(state.learning_rate, state.params)
     check_share("decay", state.decay)
     check_not_negative("eps", state.eps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from fnnet.checks import instance_of
 from fnnet.network import Params, check_params
 from fnnet.optimizers import (
     Rate,
@@ -100,6 +101,7 @@ def sgd_update(state: SGDState, grads: Params) -> SGDState:
 
 
 def check_numbers(state: SGDState) -> None:
-    """Raise where a number of a state is out of range."""
+    """Raise where a state is of another type or a number of it is out of range."""
+    instance_of(SGDState, "state", state)
     check_rate(state.learning_rate, state.params)
     check_share("momentum", state.momentum)

@@ -18,6 +18,7 @@ from fnnet.network import (
     Labels,
     Params,
     check_labels,
+    check_layers,
     check_params,
     forward,
     log_softmax,
@@ -124,8 +125,9 @@ def train_step(
     state : the optimizer after the step
     loss : the batch's loss before it
     """
+    update = update or _update_of(state)
     loss, grads = gradient(state.params, x, y)
-    return (update or _update_of(state))(state, grads), loss
+    return update(state, grads), loss
 
 
 def _update_of(state: StateT) -> Update[StateT]:
@@ -182,6 +184,7 @@ def train(
         If a loss, a gradient or what the optimizer remembers is not finite. The last record
         yielded holds the last good state.
     """
+    update = update or _update_of(state)
     whole_number("epochs", epochs, 0)
     whole_number("start", start, 0)
     for split in (train, test):
@@ -190,7 +193,7 @@ def train(
             _check_split(state.params, split)
     if check_finite:
         check_params(state.params)
-    rng, update = generator(rng), update or _update_of(state)
+    rng = generator(rng)
 
     def step(state: StateT, x: FloatArray, y: Labels) -> tuple[StateT, float]:
         return train_step(state, x, y, gradient=gradient, update=update)
@@ -233,6 +236,7 @@ def _epochs(
 
 def _check_split(params: Params, split: Split) -> None:
     """Raise where a network cannot be evaluated on a split."""
+    check_layers(params)
     shape = params.layers[-1].w.shape
     if len(shape) != 2:
         raise ValueError(f"params must be one network, got an ensemble of shape {shape[:-2]}")

@@ -208,6 +208,21 @@ def is_array(value: object) -> TypeGuard[FloatArray]:
     )
 
 
+def as_array(name: str, value: Any) -> npt.NDArray[Any]:
+    """A value as an array: itself where it is one, but for matrices, whose products are others.
+
+    Raises
+    ------
+    TypeError
+        If it is masked: the numbers behind the mask would count.
+    """
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ndarray) and isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: fill it, or leave masked rows out")
+    return value if is_array(value) and not isinstance(value, np.matrix) else np.asarray(value)
+
+
 def same_structure(a: object, b: object) -> bool:
     """Whether two trees have the same nodes and the same leaf shapes."""
     ours, theirs = _layout(a), _layout(b)

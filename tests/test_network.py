@@ -157,10 +157,23 @@ def test_init_refuses_other_dtypes(dtype: Any) -> None:
         fnnet.init_params(0, (3, 2), dtype)
 
 
-@pytest.mark.parametrize("rng", [None, -1, 1.5, "seed"])
+@pytest.mark.parametrize("rng", [None, 1.5, "seed", [0, 1], np.arange(2)], ids=repr)
 def test_init_refuses_what_is_neither_generator_nor_seed(rng: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match="rng must be"):
+    with pytest.raises(TypeError, match=r"rng must be a numpy.random.Generator or a seed >= 0, go"):
         fnnet.init_params(rng, (3, 2))
+
+
+@pytest.mark.parametrize("rng", [-1, True])
+def test_init_refuses_seeds_that_are_none(rng: Any) -> None:
+    with pytest.raises(ValueError, match=f"rng must be .* a seed >= 0, got {rng}"):
+        fnnet.init_params(rng, (3, 2))
+
+
+def test_seeds_may_be_of_numpys_types() -> None:
+    params = fnnet.init_params(5, (3, 2))
+    seeds: list[Any] = [np.int64(5), np.uint8(5), np.random.SeedSequence(5)]
+    for seed in seeds:
+        assert fnnet.tree_equal(fnnet.init_params(seed, (3, 2)), params)
 
 
 # Forward

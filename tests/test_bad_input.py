@@ -1,0 +1,135 @@
+"""Whatever is given to a public function: a result, or one error that a caller expects."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fnnet
+from tests import oracles
+from tests.test_purity import FUNCTIONS, arguments, results
+
+
+def matrix(values: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy advises against it, but users have some
+        return np.matrix(values)
+
+
+WRONG = {
+    "None": None,
+    "text": "abc",
+    "bytes": b"abc",
+    "a generator": (i for i in range(3)),
+    "a function": print,
+    "a type": int,
+    "an object": object(),
+    "a list": [[1.0, 2.0], [3.0, 4.0]],
+    "a ragged list": [[1.0], [2.0, 3.0]],
+    "nothing": (),
+    "a dictionary": {},
+    "a huge number": 10**400,
+    "a negative number": -1,
+    "NaN": float("nan"),
+    "infinity": float("inf"),
+    "a complex number": 1j,
+    "no axes": np.array(1.0),
+    "no elements": np.zeros((0, 6)),
+    "objects": np.array([None, "a"]),
+    "words": np.array(["a", "b"]),
+    "dates": np.zeros(7, "M8[s]"),
+    "records": np.zeros(7, [("a", "f4")]),
+    "unsigned numbers": np.full(7, 2**63, np.uint64),
+    "a masked array": np.ma.masked_array([[1.0, 2.0]], [[True, False]]),
+    "a matrix": matrix([[0.5, -1.0]]),
+    "no layers": fnnet.Params(()),
+    "a list of layers": fnnet.Params([fnnet.Layer(np.ones((6, 4)), np.ones(4))]),  # type: ignore[arg-type]  # users without a type checker
+    "layers of text": fnnet.Params((fnnet.Layer("w", "b"),)),  # type: ignore[arg-type]  # as above
+    "a split": fnnet.Split(np.ones((7, 6)), np.zeros(7, int)),
+    "a state": fnnet.sgd_init(fnnet.init_params(0, (6, 5, 4))),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_wrong_argument_gives_a_result_or_an_error_that_callers_expect(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args, kwargs = arguments(tmp_path)[name]
+    unexpected = []
+    for i in range(len(args)):
+        for what, wrong in WRONG.items():
+            try:
+                results(getattr(fnnet, name)(*args[:i], wrong, *args[i + 1 :], **kwargs))
+            except (TypeError, ValueError, OSError, fnnet.DivergenceError):
+                pass
+            except Exception as error:
+                unexpected.append(f"argument {i}, {what}: {error!r}")
+    assert unexpected == []
+
+
+PARAMS, X, Y = oracles.problem()
+STATE = fnnet.rmsprop_init(PARAMS)
+GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
+    "forward": ((X, PARAMS), "params must be of type Params, got ndarray"),
+    "loss_and_grads": ((STATE, X, Y), "params must be of type Params, got RMSPropState"),
+    "evaluate": ((STATE, fnnet.Split(X, Y)), "params must be of type Params, got RMSPropState"),
+    "rmsprop_update": ((PARAMS, PARAMS), "state must be of type RMSPropState, got Params"),
+    "sgd_update": ((STATE, PARAMS), "state must be of type SGDState, got RMSPropState"),
+    "adam_update": ((STATE, PARAMS), "state must be of type AdamState, got RMSPropState"),
+    "batches": ((0, (X, Y), 3), "split must be of type Split, got tuple"),
+    "hold_out": ((0, X, 3), "split must be of type Split, got ndarray"),
+    "train_step": ((PARAMS, X, Y), "update must be given for a state of type Params"),
+    "dropout_masks": ((0, None, 1, (0.1,)), "params must be of type Params, got NoneType"),
+    "decay_weights": ((X, 0.1), "params must be of type Params, got ndarray"),
+    "clip_by_global_norm": ((X, 0.1), "grads must be of type Params, got ndarray"),
+    "save_checkpoint": (("run", STATE), "checkpoint must be of type Checkpoint, got RMSProp"),
+    "load_checkpoint": (("run", fnnet.Params), "optimizer must be one of RMSPropState, SGDState"),
+    "distort": ((0, [[[1, 2], [3, 4]]]), "images must be uint8, float32 or float64, got int64"),
+    "read_idx": ((0,), "expected str, bytes or os.PathLike object, not int"),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_an_argument_of_another_type_is_named(name: str) -> None:
+    args, message = GIVEN[name]
+    with pytest.raises(TypeError, match=message):
+        getattr(fnnet, name)(*args)
+
+
+def test_masked_arrays_are_refused_since_what_is_masked_would_count(tmp_path: Path) -> None:
+    masked = np.ma.masked_array(X, X > 0)
+    labels: Any = np.ma.masked_array(Y, Y > 0)
+    for call in (
+        lambda: fnnet.forward(PARAMS, masked),
+        lambda: fnnet.softmax(masked),
+        lambda: fnnet.cross_entropy(X, labels),
+        lambda: fnnet.loss(PARAMS, X, labels),
+        lambda: fnnet.smooth_labels(labels, 4, 0.1),
+        lambda: fnnet.as_inputs(masked),
+        lambda: fnnet.Split(masked, Y),
+        lambda: fnnet.Split(X, labels),
+        lambda: fnnet.Layer(masked, X[0]),
+        lambda: fnnet.distort(0, np.ma.masked_array(np.zeros((1, 2, 2)), True)),
+        lambda: fnnet.loss_and_grads(PARAMS, X, Y, [masked, None]),
+        lambda: fnnet.write_idx(tmp_path / "file", labels),
+    ):
+        with pytest.raises(TypeError, match="must not be a masked array"):
+            call()
+
+
+def test_a_matrix_is_an_array_like_any_other() -> None:
+    x = np.array([[0.5, -1.0]])
+    layer = fnnet.Layer(np.ones((2, 3)), np.zeros(3))
+    same = fnnet.Layer(matrix(layer.w), layer.b)
+    assert type(same.w) is np.ndarray
+    assert not same.w.flags.writeable
+    loss, gradient = fnnet.loss_and_grads(fnnet.Params((same,)), matrix(x), np.array([1]))
+    expected, right = fnnet.loss_and_grads(fnnet.Params((layer,)), x, np.array([1]))
+    assert loss == expected
+    assert fnnet.tree_equal(gradient, right)
