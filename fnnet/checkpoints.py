@@ -107,7 +107,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint[StateT]
         "dtype": str(checkpoint.state.params.layers[0].w.dtype),
         "rng": checkpoint.rng.bit_generator.state,
         "epoch": checkpoint.epoch,
-        "history": [asdict(metrics) for metrics in checkpoint.history],
+        "history": [_row(metrics) for metrics in checkpoint.history],
     }
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(HEADER, json.dumps(header, default=_plain))
@@ -150,6 +150,7 @@ def load_checkpoint(
     """
     if optimizer not in CHECKS:
         raise TypeError(f"optimizer must be one of {_known()}, got {optimizer!r:.99}")
+    whole_number("limit", limit, 0)
     name = os.fspath(path)
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -214,6 +215,9 @@ def _check(checkpoint: Checkpoint[StateT]) -> None:
     if type(state) not in CHECKS:
         raise TypeError(f"state must be one of {_known()}, got {type(state).__name__}")
     whole_number("epoch", checkpoint.epoch, 0)
+    for metrics in checkpoint.history:
+        instance_of(Metrics, "history", metrics)
+        _checked(Metrics, _row(metrics))
     if not isinstance(checkpoint.rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {checkpoint.rng!r}")
     if type(checkpoint.rng.bit_generator).__name__ not in BIT_GENERATORS:
@@ -337,6 +341,12 @@ def _numbers(state: object) -> dict[str, Any]:
 def _trees(state: object) -> dict[str, Params]:
     trees = {name: getattr(state, name) for name, t in _types(type(state)).items() if t in TREES}
     return {name: tree for name, tree in trees.items() if tree is not None}
+
+
+def _row(metrics: Metrics) -> dict[str, Any]:
+    """Metrics as JSON gives them back."""
+    row: dict[str, Any] = json.loads(json.dumps(asdict(metrics), default=_plain))
+    return row
 
 
 def _plain(value: object) -> object:

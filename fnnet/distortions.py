@@ -26,6 +26,7 @@ Images = TypeVar("Images", bound=npt.NDArray[np.uint8] | npt.NDArray[np.floating
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
 BLOCK = 12_000  # pixels made at once: what thirty passes touch stays in the cache
+LARGEST = 1e4  # degrees or pixels: no image is so large, and nothing overflows
 FAINTEST = 1e-3  # smooth fields fainter than this share of the strongest are left out
 
 
@@ -70,7 +71,7 @@ def distort(
     TypeError
         If the images are neither uint8 nor floats.
     ValueError
-        If their shape is another, or a setting is out of range.
+        If their shape is another, or a setting is out of range; none may exceed 10,000.
 
     Examples
     --------
@@ -89,9 +90,11 @@ def distort(
         ("elastic_alpha", elastic_alpha),
     ):
         check_not_negative(name, value)
+        if value > LARGEST:
+            raise ValueError(f"{name} must be at most {LARGEST:g}, got {value}")
     check_share("scale", scale)
-    if not (is_number(elastic_sigma) and elastic_sigma > 0):
-        raise ValueError(f"elastic_sigma must be a finite number > 0, got {elastic_sigma}")
+    if not (is_number(elastic_sigma) and 0 < elastic_sigma <= LARGEST):
+        raise ValueError(f"elastic_sigma must lie in (0, {LARGEST:g}], got {elastic_sigma}")
     if not any((rotation, scale, shear, shift, elastic_alpha)):
         return cast(Images, images.copy())
     bounds = np.array([math.radians(rotation), scale, scale, shear, shift, shift])
@@ -191,7 +194,7 @@ def _sides(images: npt.NDArray[Any]) -> tuple[int, int]:
     shape = images.shape
     if len(shape) == 2:
         shape = (len(images), math.isqrt(shape[1]), math.isqrt(shape[1]))
-    if len(shape) != 3 or math.prod(shape) != images.size:
+    if len(shape) != 3 or math.prod(shape) != images.size or 0 in shape[1:]:
         raise ValueError(
             f"images must have shape (N, H, W) or (N, side * side), got {images.shape}"
         )
@@ -231,7 +234,9 @@ def _smooth_fields(height: int, width: int, sigma: float) -> Matrix:
 def _smoothing(side: int, sigma: float) -> tuple[Matrix, Matrix]:
     """Eigenvectors and eigenvalues of the convolution with a Gaussian, zeros beyond the ends."""
     reach = math.ceil(8 * sigma)
-    total = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).sum()
-    distance = np.subtract.outer(np.arange(side), np.arange(side))
-    strengths, vectors = np.linalg.eigh(np.exp(-0.5 * (distance / sigma) ** 2) / total)
+    everywhere = np.arange(-reach, reach + 1)
+    inside = np.subtract.outer(np.arange(side), np.arange(side))
+    with np.errstate(over="ignore"):  # exp(-inf) is 0
+        total, gaussian = (np.exp(-0.5 * (x / sigma) ** 2) for x in (everywhere, inside))
+    strengths, vectors = np.linalg.eigh(gaussian / total.sum())
     return vectors, strengths

@@ -17,6 +17,7 @@ from typing import BinaryIO, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fnnet.checks import whole_number
 from fnnet.files import StrPath, atomic_write
 from fnnet.trees import as_array
 
@@ -65,6 +66,7 @@ def read_idx(path: StrPath, *, limit: int = 2**31) -> NDArray[np.generic]:
     OSError
         If the file is absent (FileNotFoundError) or cannot be read.
     """
+    whole_number("limit", limit, 0)
     with _opened(path) as file:
         dtype, shape = _header(path, file)
         size = _byte_size(path, dtype, shape, limit)

@@ -174,8 +174,7 @@ def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
             raise ValueError(
                 f"unravel takes a vector of shape {vector.shape}, got shape {np.shape(values)}"
             )
-        if not is_array(values):
-            values = np.asarray(values)
+        values = as_array("values", values)
         if values.dtype.kind not in "fiu":
             raise TypeError(f"unravel takes a vector of real numbers, got dtype {values.dtype}")
         copy = empty(layout.size, vector)

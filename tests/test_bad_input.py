@@ -102,6 +102,13 @@ def test_an_argument_of_another_type_is_named(name: str) -> None:
         getattr(fnnet, name)(*args)
 
 
+@pytest.mark.parametrize("read", [fnnet.read_idx, fnnet.load_checkpoint])
+@pytest.mark.parametrize("limit", [-1, None, float("nan"), "1"])
+def test_a_limit_is_a_number_of_bytes(read: Any, limit: Any) -> None:
+    with pytest.raises(ValueError, match="limit must be a whole number >= 0, got "):
+        read("file", limit=limit)
+
+
 def test_masked_arrays_are_refused_since_what_is_masked_would_count(tmp_path: Path) -> None:
     masked = np.ma.masked_array(X, X > 0)
     labels: Any = np.ma.masked_array(Y, Y > 0)
@@ -118,6 +125,7 @@ def test_masked_arrays_are_refused_since_what_is_masked_would_count(tmp_path: Pa
         lambda: fnnet.distort(0, np.ma.masked_array(np.zeros((1, 2, 2)), True)),
         lambda: fnnet.loss_and_grads(PARAMS, X, Y, [masked, None]),
         lambda: fnnet.write_idx(tmp_path / "file", labels),
+        lambda: fnnet.tree_ravel(PARAMS)[1](np.ma.masked_array(np.zeros(59), True)),
     ):
         with pytest.raises(TypeError, match="must not be a masked array"):
             call()

@@ -298,8 +298,10 @@ class Drawless(np.random.PCG64):
             "mean_squares must have the structure and shapes of params",
         ),
         ({"history": (Metrics(1, 0, 0, 0, 0, BYTES),)}, "cannot write bytes into"),
+        ({"history": (Metrics(BYTES.decode(), 0, 0, 0, 0, 0),)}, "epoch must be of type int"),
+        ({"history": ({"epoch": 1},)}, "history must be of type Metrics, got dict"),
     ],
-    ids=["state", "bit generator", "structure", "history"],
+    ids=["state", "bit generator", "structure", "bytes", "text", "history"],
 )
 def test_what_is_no_checkpoint_is_not_saved(
     path: Path, changes: dict[str, Any], cause: str
