@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnnet.batches import Dataset, Split
+from fnnet.checks import instance_of
 from fnnet.download import DownloadError, RemoteFile, describe_damage, fetch
 from fnnet.files import StrPath
 from fnnet.idx import IDXError, read_idx
@@ -287,7 +288,10 @@ def load_dataset(name: str, directory: StrPath | None = None, download: bool = T
     ------
     ValueError
         If there is no such name; otherwise as `load_mnist`.
+    TypeError
+        If `name` is not a str.
     """
+    instance_of(str, "name", name)
     if name == "digits":
         return load_digits()
     if name not in _SOURCES:

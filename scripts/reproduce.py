@@ -27,9 +27,9 @@ DISTORTIONS = {
     "rotation": 12.0,
     "scale": 0.12,
     "shear": 0.12,
-    "shift": 1.5,
+    "shift": 1.0,
     "elastic_alpha": 36.0,
-    "elastic_sigma": 6.0,
+    "elastic_sigma": 5.0,
 }
 WARM_UP = 500  # steps to the full learning rate where it falls afterwards
 
@@ -45,6 +45,7 @@ class Recipe:
     epochs, batch_size, rate, decay : of RMSProp's run
     falling : whether the learning rate rises shortly, then falls to zero along a cosine
     dropout : rate of the hidden units
+    weight_decay : decoupled; the learning rate times this is the share that weights lose a step
     distortions : settings of `fnnet.distort`, fresh for every batch
     members : networks whose probabilities are averaged
     unit_normal : whether weights and biases start from N(0, 1)
@@ -58,6 +59,7 @@ class Recipe:
     decay: float = 0.9
     falling: bool = False
     dropout: float = 0.0
+    weight_decay: float = 0.0
     distortions: dict[str, float] = field(default_factory=dict)
     members: int = 1
     unit_normal: bool = False
@@ -66,9 +68,11 @@ class Recipe:
 DISTORTED = Recipe(
     published="0.7 (Simard et al. 2003)",
     hidden=(800,),
-    epochs=75,
+    epochs=110,
+    rate=2e-3,
     decay=0.99,
     falling=True,
+    weight_decay=0.05,
     distortions=DISTORTIONS,
 )
 RECIPES = {
@@ -94,9 +98,15 @@ RECIPES = {
     ),
     "simard-distorted": DISTORTED,
     "best": replace(
-        DISTORTED, published="0.35 (Cireşan et al. 2010)", hidden=(1500, 1000, 500), epochs=100
+        DISTORTED,
+        published="0.35 (Cireşan et al. 2010)",
+        hidden=(1500, 1000, 500),
+        epochs=150,
+        batch_size=256,
+        rate=1e-3,
+        weight_decay=0.1,
     ),
-    "ensemble": replace(DISTORTED, published="–", members=5),
+    "ensemble": replace(DISTORTED, published="–", epochs=30, members=5),
 }
 
 
@@ -140,8 +150,11 @@ def fit(recipe: Recipe, split: fnnet.Split, classes: int, rng: np.random.Generat
         return fnnet.loss_and_grads(params, x, y, fnnet.dropout_masks(rng, params, len(x), drops))
 
     def update(state: fnnet.RMSPropState, grads: fnnet.Params) -> fnnet.RMSPropState:
-        state = replace(state, learning_rate=schedule(state.step))
-        return fnnet.rmsprop_update(state, grads)
+        rate = schedule(state.step)
+        if recipe.weight_decay:
+            params = fnnet.decay_weights(state.params, rate * recipe.weight_decay)
+            state = replace(state, params=params)
+        return fnnet.rmsprop_update(replace(state, learning_rate=rate), grads)
 
     state = fnnet.rmsprop_init(start(rng, sizes, recipe), recipe.rate, recipe.decay)
     for _ in range(recipe.epochs):
