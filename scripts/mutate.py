@@ -1,6 +1,6 @@
 """Change fnnet a little at a time, and list the changes that no test notices.
 
-    python scripts/mutate.py network rmsprop trees batches datasets
+    python scripts/mutate.py network optimizers rmsprop adam sgd trees batches datasets
 
 Each mutant differs in one place: an operator, a comparison, a condition, a number, a keyword, a
 slice, a statement left out. It lives in a copy of the tree, where the tests of its module run until
@@ -27,13 +27,16 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 ROOT = Path(__file__).parents[1]
-MORE_TESTS = {  # beside tests/test_{module}.py
-    "network": ("test_equations", "test_ensembles", "test_purity"),
-    "rmsprop": ("test_equations", "test_ensembles"),
-    "trees": ("test_purity",),
-    "checkpoints": ("test_fuzz",),
-    "files": ("test_download",),
-    "download": ("test_datasets",),
+TESTS: dict[str, tuple[str, ...]] = {  # of modules that tests/test_{module}.py alone does not hold
+    "network": ("test_network", "test_equations", "test_ensembles", "test_extremes", "test_purity"),
+    "optimizers": ("test_rmsprop", "test_sgd", "test_adam", "test_ensembles", "test_extremes"),
+    "rmsprop": ("test_rmsprop", "test_equations", "test_ensembles", "test_extremes"),
+    "adam": ("test_adam", "test_extremes"),
+    "sgd": ("test_sgd", "test_extremes"),
+    "trees": ("test_trees", "test_purity"),
+    "checkpoints": ("test_checkpoints", "test_fuzz"),
+    "files": ("test_files", "test_download"),
+    "download": ("test_download", "test_datasets"),
 }
 OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Add: (ast.Sub,),
@@ -178,7 +181,7 @@ def copy_tree(target: Path) -> None:
 
 def passes(tree: Path, module: str, limit: float) -> bool:
     """Whether the module's tests pass in a tree within a time limit."""
-    names = (f"test_{module}", *MORE_TESTS.get(module, ()))
+    names = TESTS.get(module, (f"test_{module}",))
     tests = [f"fnnet/{module}.py", *(f"tests/{name}.py" for name in names)]
     options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
     quiet = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree)}
