@@ -402,12 +402,14 @@ def machine(plan: Plan) -> str:
     """The processor, the software and the data, in a line."""
     modules = {name: version_of(name) for name in installed(plan)}
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    kernels = os.environ.get("OPENBLAS_CORETYPE")
     versions = [f"{name} {version}" for name, version in modules.items()]
     data = "MNIST" if plan.directory else "synthetic images"
     return (
         f"{processor()}, {plural(os.cpu_count() or 1, 'core')}; "
         f"Python {platform.python_version()}, {', '.join(versions)} "
-        f"({blas['name']} {blas['version']} in NumPy); {data}; "
+        f"({blas['name']} {blas['version']} in NumPy"
+        f"{f', held to its kernels for {kernels}' if kernels else ''}); {data}; "
         f"medians of {plural(plan.rounds, 'round')}"
     )
 

@@ -1,17 +1,23 @@
 """Train a published recipe on MNIST and print its row of the README's table.
 
 One run for each seed. The test set is read once a run, at the end. The settings were chosen with
---validation, which holds samples of the training set out and shows their error instead.
+--validation, which holds samples of the training set out and shows their error instead. With
+--jobs N seeds run side by side; the seconds are then those of a run on its share of the cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import statistics
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +122,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("name", choices=RECIPES, metavar="NAME", help=", ".join(RECIPES))
     add("--seeds", type=at_least(0), nargs="+", default=[0, 1, 2], metavar="SEED")
     add("--epochs", type=at_least(1), metavar="N", help="instead of the recipe's")
+    add("--jobs", type=at_least(1), default=1, metavar="N", help="runs at a time; default: 1")
     add("--validation", type=at_least(0), default=0, metavar="N", help="samples to hold out")
     add("--dataset", choices=("mnist", "digits"), default="mnist")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
@@ -172,50 +179,75 @@ def error(members: Sequence[fnnet.Params], split: fnnet.Split) -> float:
     return 100 * wrong / len(split)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What one run came to: its error in percent, and how many images it trained in what time."""
+
+    error: float
+    seconds: float
+    images: int
+
+
+def trial(settings: argparse.Namespace, recipe: Recipe, seed: int) -> Trial:
+    """One run of a recipe."""
+    data = fnnet.load_dataset(settings.dataset, settings.data_dir)
+    rng = np.random.default_rng(seed)
+    train, held_out = data.train, data.test
+    if settings.validation:
+        train, held_out = fnnet.hold_out(rng, data.train, settings.validation)
+    began = time.perf_counter()
+    members = [fit(recipe, train, len(data.classes), rng) for _ in range(recipe.members)]
+    seconds = time.perf_counter() - began
+    images = len(train) * recipe.epochs * recipe.members
+    done = Trial(error(members, held_out), seconds, images)
+    print(f"seed {seed}: {done.error:.2f} % after {seconds:.0f} s", file=sys.stderr)
+    return done
+
+
+def trials(settings: argparse.Namespace, recipe: Recipe) -> list[Trial]:
+    """A run for each seed, in their order."""
+    one = partial(trial, settings, recipe)
+    jobs = min(settings.jobs, len(settings.seeds))
+    if jobs == 1:
+        return [one(seed) for seed in settings.seeds]
+    # Read when NumPy is imported, which spawned processes do anew.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    with ProcessPoolExecutor(
+        jobs,
+        get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends them without a word
+    ) as pool:
+        return list(pool.map(one, settings.seeds))
+
+
 def run(settings: argparse.Namespace) -> None:
     recipe = RECIPES[settings.name]
     recipe = replace(recipe, epochs=settings.epochs or recipe.epochs)
     data = fnnet.load_dataset(settings.dataset, settings.data_dir)
-    errors, seconds = [], []
-    for seed in settings.seeds:
-        rng = np.random.default_rng(seed)
-        train, held_out = data.train, data.test
-        if settings.validation:
-            train, held_out = fnnet.hold_out(rng, data.train, settings.validation)
-        began = time.perf_counter()
-        members = [fit(recipe, train, len(data.classes), rng) for _ in range(recipe.members)]
-        seconds.append(time.perf_counter() - began)
-        errors.append(error(members, held_out))
-        print(f"seed {seed}: {errors[-1]:.2f} % after {seconds[-1]:.0f} s", file=sys.stderr)
+    widths = (data.train.x[0].size, *recipe.hidden, len(data.classes))
     split = "validation" if settings.validation else "test"
-    images = len(train) * recipe.epochs * recipe.members
+    done = trials(settings, recipe)
     print(f"| recipe | network | epochs | {split} error, % | published, % | seconds | images/s |")
     print("|---|---|---|---|---|---|---|")
-    print(row(settings.name, recipe, members[0], errors, seconds, images))
+    print(row(settings.name, recipe, widths, done))
 
 
-def row(
-    name: str,
-    recipe: Recipe,
-    params: fnnet.Params,
-    errors: Sequence[float],
-    seconds: Sequence[float],
-    images: int,
-) -> str:
-    widths = [len(params.layers[0].w), *(len(layer.b) for layer in params.layers)]
+def row(name: str, recipe: Recipe, widths: Sequence[int], done: Sequence[Trial]) -> str:
     network = "-".join(map(str, widths))
     if recipe.members > 1:
         network = f"{recipe.members} × {network}"
+    errors = [trial.error for trial in done]
     spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
-    mean_seconds = statistics.mean(seconds)
+    seconds = statistics.mean(trial.seconds for trial in done)
     cells = (
         name,
         network,
         str(recipe.epochs),
         f"{statistics.mean(errors):.2f}{spread}",
         recipe.published,
-        f"{mean_seconds:.0f}",
-        f"{images / mean_seconds:,.0f}",
+        f"{seconds:.0f}",
+        f"{done[0].images / seconds:,.0f}",
     )
     return f"| {' | '.join(cells)} |"
 

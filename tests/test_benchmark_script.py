@@ -69,6 +69,19 @@ def test_output_names_processor_versions_and_data(quick: tuple[Path, str]) -> No
     assert "synthetic images" in first
 
 
+def test_output_names_the_kernels_that_the_environment_chooses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from benchmark import Plan, machine
+
+    plan = Plan([], None, 1, [1], [32], 1)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert "in NumPy, held to its kernels for Haswell)" in machine(plan)
+    monkeypatch.delenv("OPENBLAS_CORETYPE")
+    assert "kernels" not in machine(plan)
+
+
 def test_every_table_has_rows_of_one_length(quick: tuple[Path, str]) -> None:
     found = tables(quick[1])
     assert len(found) == 7  # one a section

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -53,6 +54,32 @@ def test_runs_differ_by_seed_and_repeat(capsys: pytest.CaptureFixture[str]) -> N
         tables.append(cells(capsys.readouterr().out)["test error, %"])
     assert tables[0] == tables[1]
     assert float(tables[0].split("±")[1]) > 0
+
+
+def test_runs_side_by_side_are_those_one_after_another() -> None:
+    command = [
+        sys.executable,
+        str(SCRIPTS / "reproduce.py"),
+        "keras",
+        *QUICK,
+        "--seeds",
+        "0",
+        "1",
+        "2",
+    ]
+    errors = []
+    for jobs in ("1", "2"):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, "--jobs", jobs], capture_output=True, text=True, env=environment, check=True
+        )
+        assert sorted(line[:7] for line in done.stderr.splitlines()) == [
+            "seed 0:",
+            "seed 1:",
+            "seed 2:",
+        ]
+        errors.append(cells(done.stdout)["test error, %"])
+    assert errors[0] == errors[1]
 
 
 def test_validation_shows_another_split_and_leaves_the_test_set_alone(
