@@ -107,7 +107,7 @@ RECIPES = {
         DISTORTED,
         published="0.35 (Cireşan et al. 2010)",
         hidden=(1500, 1000, 500),
-        epochs=150,
+        epochs=180,
         batch_size=256,
         rate=1e-3,
         weight_decay=0.1,
