@@ -74,7 +74,7 @@ class Recipe:
 DISTORTED = Recipe(
     published="0.7 (Simard et al. 2003)",
     hidden=(800,),
-    epochs=110,
+    epochs=150,
     rate=2e-3,
     decay=0.99,
     falling=True,
