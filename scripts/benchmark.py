@@ -464,10 +464,12 @@ def label_ends(axes: Any, ends: Mapping[str, tuple[float, float]]) -> None:
     to_panel = axes.transData + axes.transAxes.inverted()
     names = sorted(ends, key=lambda name: ends[name][1])
     x, y = zip(*(to_panel.transform(ends[name]) for name in names), strict=True)
-    for name, height in zip(names, spread(y, gap=0.055), strict=True):
+    heights = spread(y, gap=0.055)
+    lift = max(0, 0.03 - heights[0])  # clear of the numbers under the axis
+    for name, height in zip(names, heights, strict=True):
         axes.text(
             max(x) + 0.03,
-            height,
+            height + lift,
             KINDS[name].title,
             transform=axes.transAxes,
             color=COLOURS[name],
