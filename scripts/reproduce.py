@@ -144,8 +144,12 @@ def learning_rates(recipe: Recipe, steps: int) -> Schedule:
     return warm_up(rise, cosine(recipe.rate, steps - rise))
 
 
-def fit(recipe: Recipe, split: fnnet.Split, classes: int, rng: np.random.Generator) -> fnnet.Params:
-    """The parameters after the last epoch."""
+def fit(
+    recipe: Recipe, split: fnnet.Split, classes: int, rng: np.random.Generator, bar: bool
+) -> fnnet.Params:
+    """The parameters after the last epoch; a terminal may show a bar meanwhile."""
+    from tqdm import tqdm
+
     sizes = (split.x[0].size, *recipe.hidden, classes)
     steps = recipe.epochs * -(-len(split) // recipe.batch_size)
     schedule = learning_rates(recipe, steps)
@@ -164,7 +168,7 @@ def fit(recipe: Recipe, split: fnnet.Split, classes: int, rng: np.random.Generat
         return fnnet.rmsprop_update(replace(state, learning_rate=rate), grads)
 
     state = fnnet.rmsprop_init(start(rng, sizes, recipe), recipe.rate, recipe.decay)
-    for _ in range(recipe.epochs):
+    for _ in tqdm(range(recipe.epochs), unit="epoch", leave=False, disable=None if bar else True):
         for x, y in fnnet.batches(rng, split, recipe.batch_size):
             state, _ = fnnet.train_step(state, x, y, gradient=gradient, update=update)
     return state.params
@@ -196,7 +200,8 @@ def trial(settings: argparse.Namespace, recipe: Recipe, seed: int) -> Trial:
     if settings.validation:
         train, held_out = fnnet.hold_out(rng, data.train, settings.validation)
     began = time.perf_counter()
-    members = [fit(recipe, train, len(data.classes), rng) for _ in range(recipe.members)]
+    classes, bar = len(data.classes), settings.jobs == 1  # side by side bars would overlap
+    members = [fit(recipe, train, classes, rng, bar) for _ in range(recipe.members)]
     seconds = time.perf_counter() - began
     images = len(train) * recipe.epochs * recipe.members
     done = Trial(error(members, held_out), seconds, images)
