@@ -309,7 +309,8 @@ def test_loaders_take_the_same_for_granted(
     shared = inspect.signature(load_source).parameters
     assert inspect.signature(load).parameters == {n: p for n, p in shared.items() if n != "source"}
     monkeypatch.setattr(datasets, "load_source", recorded)
-    assert load_dataset(published.name) == ((published, None), {"download": True})
+    by_name: object = load_dataset(published.name)
+    assert by_name == ((published, None), {"download": True})
     assert shared["download"].default is shared["progress"].default is True
 
 

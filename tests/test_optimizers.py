@@ -82,7 +82,8 @@ def test_each_parameter_has_the_rate_of_its_member() -> None:
     for leaf in layout.leaves(rates):
         assert np.all(leaf[0] == 0.5)
         assert np.all(leaf[1] == 2)
-    for rate in (0.5, np.float32(0.5), np.array(0.5)):
+    given: list[Any] = [0.5, np.float32(0.5), np.array(0.5)]
+    for rate in given:
         shared = each_rate(rate, members, layout)
         assert type(shared) is float
         assert shared == 0.5
