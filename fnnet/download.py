@@ -260,13 +260,47 @@ def _open(url: str, start: int, timeout: float) -> http.client.HTTPResponse:
     if start:
         headers["Range"] = f"bytes={start}-"
     request = urllib.request.Request(url, headers=headers)
-    response: http.client.HTTPResponse = _opener().open(request, timeout=timeout)
+    response: http.client.HTTPResponse = _opener(2 * timeout).open(request, timeout=timeout)
     return response
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def _opener(patience: float) -> urllib.request.OpenerDirector:
+    """What opens URLs whose servers answer within so many seconds, redirecting to nothing less."""
+    import http.client
+    import socket
+    import threading
     import urllib.error
     import urllib.request
+
+    def patient(kind: type[http.client.HTTPConnection]) -> type[http.client.HTTPConnection]:
+        class Connection(kind):  # type: ignore[valid-type,misc]  # mypy wants one kind
+            def cut(self) -> None:
+                with suppress(OSError):  # cut already
+                    self.sock.shutdown(socket.SHUT_RDWR)
+
+            def getresponse(self) -> http.client.HTTPResponse:
+                # A time-out is for each read: headers that come byte by byte never reach it.
+                began = time.monotonic()
+                watch = threading.Timer(patience, self.cut)
+                watch.start()
+                try:
+                    response: http.client.HTTPResponse = super().getresponse()
+                finally:
+                    watch.cancel()
+                if time.monotonic() - began >= patience:
+                    response.close()
+                    raise TimeoutError(f"no answer in {patience:g} seconds")
+                return response
+
+        return Connection
+
+    class Plain(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(patient(http.client.HTTPConnection), req)
+
+    class Secure(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(patient(http.client.HTTPSConnection), req)
 
     class Redirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(
@@ -283,7 +317,7 @@ def _opener() -> urllib.request.OpenerDirector:
                 raise urllib.error.URLError(f"redirects to {newurl}, which is not followed")
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
-    return urllib.request.build_opener(Redirects)
+    return urllib.request.build_opener(Redirects, Plain, Secure)
 
 
 def _first_offset(response: http.client.HTTPResponse, start: int, size: int) -> int:

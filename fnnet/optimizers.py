@@ -20,6 +20,7 @@ from fnnet.trees import (
     flat,
     freeze,
     is_array,
+    may_change,
     read_only,
     same_structure,
 )
@@ -102,7 +103,7 @@ def each_rate(rate: Rate, params: Params, layout: Layout[Params]) -> Rate:
 def own_rate(state: Any) -> None:
     """Copy a learning rate into a new state where the caller could still write to it."""
     rate = state.learning_rate
-    if type(rate) is np.ndarray and rate.flags.writeable:
+    if type(rate) is np.ndarray and may_change(rate):
         object.__setattr__(state, "learning_rate", read_only(rate.copy())[...])
 
 

@@ -141,6 +141,15 @@ def dripping(handler: BaseHTTPRequestHandler, content: bytes) -> None:
         time.sleep(0.05)
 
 
+def endless_headers(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    """One byte at a time, each well within the time-out, and never a body."""
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+    while True:
+        handler.wfile.write(b".")
+        handler.wfile.flush()
+        time.sleep(0.05)
+
+
 def cut_after(count: int, then: Behaviour = ranged) -> Behaviour:
     """Close the connection in the middle of the body."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 import fnnet
 from fnnet import Params
+from fnnet.optimizers import FLUSH_EVERY
+from fnnet.trees import read_only
 from tests.protocol import DeviceArray
 
 SIZES = (5, 4, 3)
@@ -86,6 +89,46 @@ def assert_nothing_sinks_into_subnormal_numbers(
             if isinstance(tree, Params) and name != "params" and step % 50 == 0:
                 vector = np.abs(fnnet.tree_ravel(tree)[0])
                 assert not np.any((vector > 0) & (vector < np.finfo(vector.dtype).tiny)), name
+
+
+def assert_only_what_eps_hides_is_swept(
+    init: Callable[[Params, float], Any], update: Callable[[Any, Params], Any], eps: float
+) -> None:
+    """A mean square just above the subnormal numbers, and twice and half the eps that hides it."""
+    for factor, swept in ((2, True), (0.5, False)):
+        state = init(one(0, "float32"), factor * eps)
+        small = one(2 * float(np.finfo("float32").tiny), "float32")
+        state = dataclasses.replace(state, mean_squares=small, step=FLUSH_EVERY)
+        after = update(state, one(0, "float32"))
+        assert (number(after.mean_squares) == 0) == swept
+
+
+def assert_a_state_cannot_be_changed(state: Any) -> None:
+    for field in dataclasses.fields(state):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(state, field.name, 0)
+    assert not hasattr(state, "__dict__")
+    assert state == state
+    assert len({state, dataclasses.replace(state)}) == 2
+
+
+def assert_rates_given_as_an_array_may_be_used_on(init: Callable[[Params, Any], Any]) -> None:
+    rates = np.array([0.1, 0.2])
+    members = stacked(fnnet.init_params(0, SIZES), fnnet.init_params(1, SIZES))
+    states = [init(members, rates), init(members, read_only(rates[:]))]
+    rates[:] = 7
+    assert [state.learning_rate.tolist() for state in states] == [[0.1, 0.2]] * 2
+
+
+def assert_settings_become_floats(init: Callable[..., Any], *names: str) -> None:
+    """Whatever numbers they were: a checkpoint holds Python's."""
+    state = init(fnnet.init_params(0, SIZES), **dict.fromkeys(names, np.float32(0.5)))
+    assert [type(getattr(state, name)) for name in names] == [float] * len(names)
+
+
+def assert_parameters_that_are_not_finite_are_refused(init: Callable[[Params], Any]) -> None:
+    with pytest.raises(ValueError, match="params must be finite"):
+        init(one(np.nan))
 
 
 def assert_updates_stay_on_the_device(

@@ -52,6 +52,29 @@ def test_means_do_not_sink_into_subnormal_numbers(dtype: str) -> None:
     optimizers.assert_nothing_sinks_into_subnormal_numbers(state, adam_update)
 
 
+def test_squares_are_swept_only_where_eps_hides_them() -> None:
+    optimizers.assert_only_what_eps_hides_is_swept(
+        lambda params, eps: adam_init(params, 0.1, 0.9, 0.9, eps), adam_update, 8.4e-12
+    )
+
+
+def test_a_state_cannot_be_changed() -> None:
+    optimizers.assert_a_state_cannot_be_changed(adam_init(fnnet.init_params(0, SIZES)))
+
+
+def test_rates_given_as_an_array_may_be_used_on() -> None:
+    optimizers.assert_rates_given_as_an_array_may_be_used_on(adam_init)
+
+
+def test_settings_become_floats() -> None:
+    optimizers.assert_settings_become_floats(adam_init, "beta1", "beta2", "eps")
+
+
+def test_settings_are_those_of_the_paper_where_none_are_given() -> None:
+    state = adam_init(one(0))
+    assert (state.learning_rate, state.beta1, state.beta2, state.eps) == (1e-3, 0.9, 0.999, 1e-8)
+
+
 def test_blocks_are_updated_as_if_there_were_none() -> None:
     params = fnnet.init_params(0, (300, 250))  # several blocks
     state = adam_init(params, 0.1)
@@ -81,6 +104,16 @@ def test_numbers_out_of_range_are_refused(changes: dict[str, Any], message: str)
         adam_init(params, **changes)
     with pytest.raises(ValueError, match=message):
         adam_update(dataclasses.replace(adam_init(params), **changes), params)
+
+
+def test_parameters_that_are_not_finite_are_refused() -> None:
+    optimizers.assert_parameters_that_are_not_finite_are_refused(adam_init)
+
+
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    state: Any = fnnet.sgd_init(one(0))
+    with pytest.raises(TypeError, match="state must be of type AdamState, got SGDState"):
+        adam_update(state, one(1))
 
 
 def test_a_gradient_of_another_structure_is_refused() -> None:

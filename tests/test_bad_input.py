@@ -119,22 +119,24 @@ def test_a_limit_is_a_number_of_bytes(read: Any, limit: Any) -> None:
 def test_masked_arrays_are_refused_since_what_is_masked_would_count(tmp_path: Path) -> None:
     masked = np.ma.masked_array(X, X > 0)
     labels: Any = np.ma.masked_array(Y, Y > 0)
-    for call in (
-        lambda: fnnet.forward(PARAMS, masked),
-        lambda: fnnet.softmax(masked),
-        lambda: fnnet.cross_entropy(X, labels),
-        lambda: fnnet.loss(PARAMS, X, labels),
-        lambda: fnnet.smooth_labels(labels, 4, 0.1),
-        lambda: fnnet.as_inputs(masked),
-        lambda: fnnet.Split(masked, Y),
-        lambda: fnnet.Split(X, labels),
-        lambda: fnnet.Layer(masked, X[0]),
-        lambda: fnnet.distort(0, np.ma.masked_array(np.zeros((1, 2, 2)), True)),
-        lambda: fnnet.loss_and_grads(PARAMS, X, Y, [masked, None]),
-        lambda: fnnet.write_idx(tmp_path / "file", labels),
-        lambda: fnnet.tree_ravel(PARAMS)[1](np.ma.masked_array(np.zeros(59), True)),
+    for name, call in (
+        ("x", lambda: fnnet.forward(PARAMS, masked)),
+        ("logits", lambda: fnnet.softmax(masked)),
+        ("logits", lambda: fnnet.cross_entropy(masked, Y)),
+        ("y", lambda: fnnet.cross_entropy(X, labels)),
+        ("y", lambda: fnnet.loss(PARAMS, X, labels)),
+        ("y", lambda: fnnet.smooth_labels(labels, 4, 0.1)),
+        ("x", lambda: fnnet.as_inputs(masked)),
+        ("x", lambda: fnnet.Split(masked, Y)),
+        ("y", lambda: fnnet.Split(X, labels)),
+        ("w", lambda: fnnet.Layer(masked, X[0])),
+        ("b", lambda: fnnet.Layer(X, masked[0])),
+        ("images", lambda: fnnet.distort(0, np.ma.masked_array(np.zeros((1, 2, 2)), True))),
+        ("masks", lambda: fnnet.loss_and_grads(PARAMS, X, Y, [masked, None])),
+        ("array", lambda: fnnet.write_idx(tmp_path / "file", labels)),
+        ("values", lambda: fnnet.tree_ravel(PARAMS)[1](np.ma.masked_array(np.zeros(59), True))),
     ):
-        with pytest.raises(TypeError, match="must not be a masked array"):
+        with pytest.raises(TypeError, match=f"^{name} must not be a masked array"):
             call()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import inspect
 import os
 import runpy
 import socket
@@ -11,7 +13,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -167,8 +169,9 @@ def test_without_download_what_is_absent_is_named(tmp_path: Path, source: Source
     with pytest.raises(FileNotFoundError) as caught:
         load_source(source, tmp_path / "none", download=False)
     message = str(caught.value)
-    for part in (str(tmp_path / "none"), str(tmp_path / "cache" / "tiny"), TRAIN_X, TEST_Y):
-        assert part in message
+    folders = f"{tmp_path / 'none'} or {tmp_path / 'cache' / 'tiny'}"
+    names = f"{TRAIN_X}, {TRAIN_Y}, {TEST_X}, {TEST_Y}"
+    assert f"Tiny is not all in {folders}: expected {names}; put them there" in message
     assert not (tmp_path / "none").exists()
 
 
@@ -243,10 +246,20 @@ def test_published_files_of_the_wrong_type_or_shape_are_refused(
         load_source(odd, tmp_path / "new", mirrors=[server.url])
 
 
-@pytest.mark.parametrize(("images", "labels"), [(5, 6), (6, 5), (7, 7)])
-def test_counts_that_disagree_are_refused(folder: Path, images: int, labels: int) -> None:
+@pytest.mark.parametrize(
+    ("images", "labels", "expected"),
+    [
+        (5, 6, r"uint8 of \(6, 28, 28\)"),
+        (6, 5, r"uint8 of \(6,\)"),
+        (7, 6, "at most 4704"),
+        (6, 7, "at most 6"),
+    ],
+)
+def test_counts_that_disagree_are_refused(
+    folder: Path, images: int, labels: int, expected: str
+) -> None:
     source = m.tiny_source(folder, images=images, labels=labels)
-    with pytest.raises(IDXError, match=r"expected (uint8 of \(6,|at most)"):
+    with pytest.raises(IDXError, match=f"expected {expected}"):
         load_source(source, folder, download=False)
 
 
@@ -276,6 +289,61 @@ def test_each_loader_loads_its_own_source(
     assert m.contents(cache / published.name) == m.contents(folder)
 
 
+def recorded(*args: object, **kwargs: object) -> object:
+    return args, kwargs
+
+
+@pytest.mark.parametrize(("load", "published"), LOADERS)
+def test_loaders_hand_on_what_they_are_given(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[..., object], published: Source
+) -> None:
+    monkeypatch.setattr(datasets, "load_source", recorded)
+    options = {"download": False, "progress": False, "cache": "c", "mirrors": ["m"], "timeout": 3.0}
+    assert load("d", **options) == ((published, "d"), options)
+
+
+@pytest.mark.parametrize(("load", "published"), LOADERS)
+def test_loaders_take_the_same_for_granted(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[..., object], published: Source
+) -> None:
+    shared = inspect.signature(load_source).parameters
+    assert inspect.signature(load).parameters == {n: p for n, p in shared.items() if n != "source"}
+    monkeypatch.setattr(datasets, "load_source", recorded)
+    by_name: object = load_dataset(published.name)
+    assert by_name == ((published, None), {"download": True})
+    assert shared["download"].default is shared["progress"].default is True
+
+
+def test_a_download_is_told_whether_to_draw_and_how_long_to_wait(
+    folder: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> str:
+        raise DownloadError(f"{kwargs}")
+
+    monkeypatch.setattr(datasets, "fetch", refuse)
+    with pytest.raises(DownloadError, match=r"{'progress': False, 'timeout': 3.0}"):
+        load_source(source, progress=False, timeout=3.0)
+
+
+# SHA-256 of all that the code says of each: what others published years ago does not change.
+DIGESTS = {
+    MNIST: "ed66cf9cd083fad0be44b3c3981271ccc5deab8a7e8c92f55bf865ee026bb55b",
+    FASHION_MNIST: "aa65c7ebf3bdd449c5f5efec06fbbd067af94fd65f3931450b5871695938c2ba",
+    KMNIST: "c8ed5d6cb4bbd9b10c554f1badce71362a1f5d2edf5c0680560b39668185e58b",
+}
+
+
+@pytest.mark.parametrize("source", DIGESTS, ids=lambda source: source.name)
+def test_what_is_known_of_published_files_stays_as_it_was_checked(source: Source) -> None:
+    assert hashlib.sha256(repr(source).encode()).hexdigest() == DIGESTS[source]
+
+
+def test_a_source_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        MNIST.name = "other"  # type: ignore[misc]  # that is the test
+    assert not hasattr(MNIST, "__dict__")
+
+
 def test_the_sources_are_distinct_and_mnist_is_never_fetched_over_plain_http() -> None:
     digests = [file.digest for source in (MNIST, FASHION_MNIST, KMNIST) for file in source.files]
     assert len(set(digests)) == 12
@@ -294,6 +362,8 @@ def test_a_data_set_loads_by_name(
     assert load_dataset("digits").name == "digits"
     with pytest.raises(ValueError, match="'cifar', expected one of mnist, fashion-mnist, kmnist"):
         load_dataset("cifar")
+    with pytest.raises(TypeError, match="name must be of type str, got int"):
+        load_dataset(3)  # type: ignore[arg-type]  # that is the test
 
 
 EIGHTH = """
@@ -365,6 +435,18 @@ def test_the_digits_are_split_in_proportion_and_read_only() -> None:
         assert set(np.unique(split.x)) == {round(v * 255 / 16) for v in range(17)}
         assert not split.x.flags.writeable
         assert not split.y.flags.writeable
+    assert digits.train.y[:10].tolist() == [
+        6,
+        8,
+        4,
+        0,
+        6,
+        3,
+        9,
+        1,
+        7,
+        0,
+    ]  # an order that results depend on
     counts = np.bincount(np.concatenate([digits.train.y, digits.test.y]))
     np.testing.assert_allclose(np.bincount(digits.test.y), counts / 5, atol=1)
 

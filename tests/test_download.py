@@ -60,6 +60,7 @@ BAD = {
     ),
     "timed out": (m.silent, 1),
     "fewer than 1000 bytes a second": (m.dripping, 3),
+    "no answer in 0.8 seconds": (m.endless_headers, 1),
     f"cut off after 0 of {len(CONTENT)} bytes": (m.cut_after(0), 3),
     "220 this is a mail server": (m.not_http, 3),
     "Remote end closed connection": (m.hang_up, 3),
@@ -67,10 +68,13 @@ BAD = {
 }
 
 
+SLOW = (m.silent, m.dripping, m.endless_headers)
+
+
 @pytest.mark.parametrize("answer", BAD)
 def test_a_bad_mirror_is_passed_over(tmp_path: Path, answer: str) -> None:
     behaviour, requests = BAD[answer]
-    timeout = 0.4 if behaviour in (m.silent, m.dripping) else 5.0
+    timeout = 0.4 if behaviour in SLOW else 5.0
     with m.mirror(FILES, behaviour) as bad, m.mirror(FILES, m.ranged) as fine:
         assert fetch(FILE, tmp_path, [bad.url, fine.url], timeout=timeout) == fine.url
     assert m.contents(tmp_path) == FILES
@@ -82,7 +86,7 @@ def test_when_all_mirrors_fail_the_error_says_what_each_answered(
     tmp_path: Path, answer: str
 ) -> None:
     behaviour, _ = BAD[answer]
-    timeout = 0.4 if behaviour in (m.silent, m.dripping) else 5.0
+    timeout = 0.4 if behaviour in SLOW else 5.0
     forbidden, bad = m.mirror(FILES, m.status(403)), m.mirror(FILES, behaviour)
     with forbidden as one, bad as two, pytest.raises(DownloadError) as caught:
         fetch(FILE, tmp_path, [one.url, two.url], timeout=timeout)
@@ -101,6 +105,13 @@ def test_nobody_listening_and_no_such_host_are_passed_over(tmp_path: Path) -> No
     with pytest.raises(DownloadError, match=r"refused(.|\n)*mirror\.invalid(.|\n)*none"):
         fetch(FILE, tmp_path, mirrors)
     assert m.contents(tmp_path) == {}
+
+
+def test_a_server_that_speaks_no_tls_is_passed_over(tmp_path: Path) -> None:
+    with m.mirror(FILES) as server:
+        insecure = server.url.replace("http:", "https:")
+        assert fetch(FILE, tmp_path, [insecure, server.url]) == server.url
+    assert m.contents(tmp_path) == FILES
 
 
 def test_a_passing_fault_is_tried_again_at_the_same_mirror(tmp_path: Path) -> None:
@@ -331,7 +342,7 @@ def test_mirrors_that_are_no_urls_are_refused_before_anything_happens(
 
 @pytest.mark.parametrize("url", ["http://example.org/a", "ftp://example.org/a"])
 def test_https_is_never_redirected_to_anything_less(url: str) -> None:
-    handlers = download._opener().__dict__["handlers"]
+    handlers = download._opener(1.0).__dict__["handlers"]
     (redirects,) = (h for h in handlers if isinstance(h, urllib.request.HTTPRedirectHandler))
     request = urllib.request.Request("https://example.org/a")
 

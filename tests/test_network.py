@@ -566,6 +566,17 @@ def test_inputs_that_are_no_floats_are_refused(dtype: Any) -> None:
             h(wrong)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "hint"), [("u1", "; as_inputs makes floats of images"), ("i8", "")]
+)
+def test_images_that_are_no_inputs_yet_are_told_what_makes_them(dtype: str, hint: str) -> None:
+    params, _, _ = oracles.problem()
+    with pytest.raises(
+        TypeError, match=rf"^x must be an array of floats, got dtype u?int\d+{hint}$"
+    ):
+        fnnet.forward(params, X.astype(dtype))
+
+
 @pytest.mark.parametrize("shape", [(5, 5), (5, 7), (5, 0), (), (5,), (6, 5), (5, 6, 1)])
 def test_inputs_of_another_width_are_refused(shape: tuple[int, ...]) -> None:
     params, _, _ = oracles.problem()

@@ -26,6 +26,7 @@ RATES: list[Any] = [
     np.array(0.1, np.float32),
     np.longdouble(0.1),
 ]
+PARAMS = fnnet.init_params(0, (3, 2))
 
 
 def one(value: float, dtype: str = "float64") -> Params:
@@ -214,21 +215,36 @@ def test_a_gradient_that_comes_back_moves_parameters_as_if_nothing_had_been_swep
     np.testing.assert_allclose(vector(state.params), w, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("options", "eps"),
+    [
+        ({}, 8.4e-12),
+        ({"momentum": 0.5}, 8.4e-12),
+        ({"eps_in_sqrt": True}, 2.1e-30),
+    ],
+)
+def test_squares_are_swept_only_where_eps_hides_them(options: dict[str, Any], eps: float) -> None:
+    optimizers.assert_only_what_eps_hides_is_swept(
+        lambda params, eps: rmsprop_init(params, 0.1, 0.9, eps, **options), rmsprop_update, eps
+    )
+
+
 def test_a_state_cannot_be_changed() -> None:
-    state = rmsprop_init(fnnet.init_params(0, (3, 2)))
-    for field in dataclasses.fields(state):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(state, field.name, 0)
-    assert not hasattr(state, "__dict__")
-    assert state == state
-    assert len({state, dataclasses.replace(state)}) == 2
+    optimizers.assert_a_state_cannot_be_changed(rmsprop_init(PARAMS))
 
 
-def test_a_learning_rate_given_as_an_array_may_be_used_on() -> None:
-    rates = np.array([0.1, 0.2])
-    state = rmsprop_init(stacked(fnnet.init_params(0, (3, 2)), fnnet.init_params(1, (3, 2))), rates)
-    rates[:] = 7
-    assert np.asarray(state.learning_rate).tolist() == [0.1, 0.2]
+def test_rates_given_as_an_array_may_be_used_on() -> None:
+    optimizers.assert_rates_given_as_an_array_may_be_used_on(rmsprop_init)
+
+
+def test_settings_become_floats() -> None:
+    optimizers.assert_settings_become_floats(rmsprop_init, "decay", "eps", "momentum")
+
+
+def test_settings_are_those_that_are_documented_where_none_are_given() -> None:
+    state = rmsprop_init(PARAMS)
+    assert (state.learning_rate, state.decay, state.eps) == (1e-3, 0.9, 1e-8)
+    assert (state.momentum, state.centered, state.eps_in_sqrt) == (0, False, False)
 
 
 # Ensembles
@@ -270,8 +286,6 @@ def test_members_keep_their_learning_rates_however_large_they_are() -> None:
 
 
 # Bad input
-
-PARAMS = fnnet.init_params(0, (3, 2))
 
 
 @pytest.mark.parametrize(
@@ -441,7 +455,14 @@ def test_other_numbers_out_of_range_are_refused(changes: dict[str, Any], message
         rmsprop_init(PARAMS, **changes)
 
 
-def test_updates_stay_on_the_device() -> None:
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    state: Any = fnnet.adam_init(PARAMS)
+    with pytest.raises(TypeError, match="state must be of type RMSPropState, got AdamState"):
+        rmsprop_update(state, PARAMS)
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "centered": True}])
+def test_updates_stay_on_the_device(options: dict[str, Any]) -> None:
     optimizers.assert_updates_stay_on_the_device(
-        lambda params: rmsprop_init(params, momentum=0.9, centered=True), rmsprop_update
+        lambda params: rmsprop_init(params, **options), rmsprop_update
     )

@@ -58,6 +58,25 @@ def test_velocity_does_not_sink_into_subnormal_numbers(dtype: str) -> None:
     optimizers.assert_nothing_sinks_into_subnormal_numbers(state, sgd_update)
 
 
+def test_a_state_cannot_be_changed() -> None:
+    optimizers.assert_a_state_cannot_be_changed(sgd_init(fnnet.init_params(0, SIZES)))
+
+
+def test_rates_given_as_an_array_may_be_used_on() -> None:
+    optimizers.assert_rates_given_as_an_array_may_be_used_on(sgd_init)
+
+
+def test_settings_become_floats() -> None:
+    optimizers.assert_settings_become_floats(sgd_init, "momentum")
+
+
+def test_plain_descent_is_what_is_done_where_nothing_else_is_asked_for() -> None:
+    state = fnnet.SGDState(one(10), 0, 0.1)
+    assert (sgd_init(one(10)).learning_rate, sgd_init(one(10)).momentum) == (0.01, 0)
+    assert number(sgd_update(state, one(20)).params) == pytest.approx(8)
+    assert number(sgd_update(dataclasses.replace(state, momentum=0.5), one(20)).params) == 8
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -73,6 +92,16 @@ def test_numbers_out_of_range_are_refused(changes: dict[str, Any], message: str)
         sgd_init(params, **changes)
     with pytest.raises(ValueError, match=message):
         sgd_update(dataclasses.replace(sgd_init(params), **changes), params)
+
+
+def test_parameters_that_are_not_finite_are_refused() -> None:
+    optimizers.assert_parameters_that_are_not_finite_are_refused(sgd_init)
+
+
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    state: Any = fnnet.adam_init(one(0))
+    with pytest.raises(TypeError, match="state must be of type SGDState, got AdamState"):
+        sgd_update(state, one(1))
 
 
 def test_a_gradient_of_another_structure_is_refused() -> None:

@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import fnnet
 from fnnet import tree_allclose, tree_equal, tree_leaves, tree_map, tree_ravel
+from fnnet.trees import flat, is_frozen, may_change, read_only
 from tests import oracles
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -197,6 +198,15 @@ def test_vectors_are_read_only_and_begin_on_a_cache_line(made: str) -> None:
         vector.setflags(write=True)
 
 
+def test_what_others_could_write_to_is_told_from_what_nobody_can() -> None:
+    array = np.zeros(3)
+    assert may_change(array)
+    assert may_change(array[:2])
+    assert may_change(read_only(array[:2]))
+    assert not may_change(read_only(array))
+    assert not may_change(array[:2])
+
+
 def test_equal_trees_agree_in_structure_shape_dtype_and_every_element() -> None:
     a = (np.zeros((2, 3)), np.ones(3))
     assert tree_equal(a, (np.zeros((2, 3)), np.ones(3)))
@@ -251,6 +261,19 @@ def test_a_tree_that_nobody_has_looked_at_prints_like_any_other() -> None:
     assert shown == repr(used)
 
 
+def test_a_layout_is_shared_by_trees_and_cannot_be_changed() -> None:
+    layout: Any = flat(fnnet.init_params(0, (3, 2)))[1]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        layout.size = 3
+    assert not hasattr(layout, "__dict__")
+
+
+def test_trees_of_ours_are_told_from_others() -> None:
+    ours = fnnet.init_params(0, (3, 2))
+    assert is_frozen(ours)
+    assert not is_frozen(fnnet.Params(ours.layers))
+
+
 def test_what_a_tree_lacks_is_an_attribute_error() -> None:
     params, x, y = oracles.problem()
     gradient = fnnet.grads(params, x, y)
@@ -277,8 +300,10 @@ def test_what_is_no_tree_is_named(wrong: object) -> None:
 
 def test_map_refuses_trees_of_different_structure_and_says_how_they_differ() -> None:
     one, two = fnnet.init_params(0, (3, 2)), fnnet.init_params(0, (3, 3, 2))
-    with pytest.raises(ValueError, match=r"one structure, got Params\(.*\) and Params\(.*\)"):
+    with pytest.raises(ValueError, match="one structure, got ") as caught:
         tree_map(lambda a, b: a, one, two)
+    layers = "Layer(*, *)", "Layer(*, *), Layer(*, *)"
+    assert str(caught.value).endswith(" and ".join(f"Params(tuple({each}))" for each in layers))
 
 
 @pytest.mark.parametrize("wrong", [None, 1.0, np.float64(1), [1.0]])
@@ -297,6 +322,13 @@ def test_unravel_refuses_a_vector_of_another_shape(shape: tuple[int, ...]) -> No
     _, unravel = tree_ravel(fnnet.init_params(0, (3, 2)))
     with pytest.raises(ValueError, match=r"a vector of shape \(8,\), got shape"):
         unravel(np.zeros(shape))
+
+
+def test_unravel_refuses_masked_arrays_but_takes_other_kinds_of_arrays() -> None:
+    vector, unravel = tree_ravel(fnnet.init_params(0, (3, 2)))
+    assert tree_equal(unravel(vector.view(np.recarray)), unravel(vector))
+    with pytest.raises(TypeError, match=r"^values must not be a masked array"):
+        unravel(np.ma.masked_array(vector, vector > 0))
 
 
 @pytest.mark.parametrize("dtype", [complex, str, object])
