@@ -114,3 +114,14 @@ def test_the_script_trains_with_optax_and_agrees_with_jax() -> None:
     assert gap is not None
     assert float(accuracy[1]) > 90
     assert float(gap[1]) < 1e-5
+
+
+def test_the_script_has_help_and_one_line_for_bad_usage() -> None:
+    pytest.importorskip("optax")
+    usage, wrong = (
+        subprocess.run([sys.executable, str(SCRIPT), *o], capture_output=True, text=True)
+        for o in (("--help",), ("--epochs", "0"))
+    )
+    assert "--epochs" in usage.stdout
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1

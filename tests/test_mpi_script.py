@@ -102,6 +102,20 @@ def test_the_model_finds_the_constants_that_times_were_made_of() -> None:
     assert found.speed_up(1) == found.efficiency(1) == 1
 
 
+def test_bad_usage_of_the_measuring_script_and_an_absent_mpi_are_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        mpi_scaling.main(["--rounds", "0"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(mpi_scaling, "RUNS", [(2, 1, 32)])
+    assert mpi_scaling.main(["--out", str(tmp_path / "figure.png")]) == 1
+    assert capsys.readouterr().err == "mpi_scaling.py: no mpiexec: pip install 'fnnet[mpi]'\n"
+
+
 def test_the_figure_and_the_summary_show_the_model(tmp_path: Path) -> None:
     image = pytest.importorskip("matplotlib.image")
     here = mpi_scaling.Model(3e-4, 5e-6, 400_000, mpi_scaling.Network("slow", 1e-6, 1e9))
