@@ -123,18 +123,18 @@ def run(comm: Any, args: argparse.Namespace) -> None:
 
 def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnnet.RMSPropState]:
     """The checkpoint to go on from, or that of a new run, which is written with its settings."""
-    path = args.out / "checkpoint.npz"
+    settings, path = args.out / "run.json", args.out / "checkpoint.npz"
     if args.resume and path.exists():
         checkpoint = fnnet.load_checkpoint(path)
         state = replace(checkpoint.state, learning_rate=args.learning_rate)
         return replace(checkpoint, state=state)
-    if not args.resume and (args.out / "run.json").exists():
+    if not args.resume and (settings.exists() or path.exists()):
         raise FileExistsError(f"{args.out} holds a run: go on with --resume, or take another --out")
     rng = np.random.default_rng(args.seed)
     params = fnnet.init_params(rng, (data.train.x[0].size, *args.hidden, len(data.classes)))
     checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params, args.learning_rate), rng)
     args.out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(args.out / "run.json") as file:
+    with atomic_write(settings) as file:
         file.write(json.dumps({name: getattr(args, name) for name in DEFAULTS}).encode())
     fnnet.save_checkpoint(path, checkpoint)
     return checkpoint

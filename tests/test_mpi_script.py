@@ -198,6 +198,9 @@ def test_the_settings_are_written_before_the_checkpoint(tmp_path: Path) -> None:
     assert args.hidden == [8]
     again = train_mpi.begin(args, fnnet.load_digits())
     assert fnnet.tree_equal(again.state.params, first.state.params)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(FileExistsError, match="holds a run"):
+        train_mpi.begin(train_mpi.parse(["--out", str(tmp_path)]), fnnet.load_digits())
 
 
 def test_a_resumed_run_keeps_its_settings_but_for_epochs_and_learning_rate(
