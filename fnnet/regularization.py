@@ -57,7 +57,8 @@ def dropout_masks(
 
     Returns
     -------
-    masks : for each layer an (n, inputs) array of the parameters' dtype, None where the rate is 0
+    masks : for each layer an (n, inputs) array of the parameters' kind and dtype, None where the
+        rate is 0
 
     Raises
     ------
@@ -90,7 +91,7 @@ def _mask(
 ) -> FloatArray:
     mask: FloatArray = (rng.random(shape, np.float32) >= rate).astype(like.dtype)
     mask *= 1 / (1 - rate)
-    return mask
+    return np.asarray(mask, like=like)
 
 
 def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floating[Any]]:

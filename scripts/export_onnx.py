@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from options import Parser
 
 import fnnet
 from fnnet.files import atomic_write
@@ -93,15 +94,15 @@ def export(params: fnnet.Params, out: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint", help="what scripts/train.py wrote")
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, help="what scripts/train.py wrote")
     parser.add_argument("out", type=Path, help="a file that ends in .onnx or .npz")
     settings = parser.parse_args(argv)
     if settings.out.suffix not in (".onnx", ".npz"):
         parser.error(f"out must end in .onnx or .npz, got {settings.out}")
     try:
+        if settings.out.exists() and settings.out.samefile(settings.checkpoint):
+            raise ValueError(f"{settings.out} is the checkpoint, which would be lost")
         export(fnnet.load_checkpoint(settings.checkpoint).state.params, settings.out)
     except ImportError as error:
         print(f"export_onnx.py: {error}: pip install 'fnnet[onnx]'", file=sys.stderr)

@@ -7,8 +7,10 @@ python scripts/jax_optax.py
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
+from options import Parser, at_least
 
 import fnnet
 
@@ -29,18 +31,21 @@ def loss(params: fnnet.Params, x: jax.Array, y: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--epochs", type=at_least(1), default=10, metavar="N", help="default: 10")
+    epochs = parser.parse_args(argv).epochs
     fnnet.register_jax()
     data, rng = fnnet.load_digits(), np.random.default_rng(0)
     params = fnnet.init_params(rng, (64, 32, 10))
     optimizer = optax.adam(1e-2)
     state = optimizer.init(params)
-    for _ in range(10):
+    for _ in range(epochs):
         for x, y in fnnet.batches(rng, data.train, 32):
             updates, state = optimizer.update(fnnet.grads(params, x, y), state, params)
             params = jax.tree.map(np.asarray, optax.apply_updates(params, updates))
     accuracy = fnnet.evaluate(params, data.test).accuracy
-    print(f"fnnet.grads in optax.adam, 10 epochs: test accuracy {accuracy:.2%}")
+    print(f"fnnet.grads in optax.adam, {epochs} epochs: test accuracy {accuracy:.2%}")
     ours = fnnet.grads(params, x, y)
     theirs = jax.grad(loss)(params, jnp.asarray(x), jnp.asarray(y, jnp.int32))
     gaps = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), ours, theirs)

@@ -7,7 +7,6 @@ model knows no ranks that lag, nor the permutation that every rank draws once an
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from options import Parser, at_least
 
 from fnnet.files import atomic_write
 
@@ -183,18 +183,29 @@ def summary(here: Model, there: Model) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--rounds", type=at_least(1), default=5, metavar="N", help="default: 5")
     parser.add_argument("--out", type=Path, default=Path("mpi-scaling.png"), metavar="PNG")
     args = parser.parse_args(argv)
-    times = measure(args.rounds)
-    print(table(times))
-    here = fit(times)
-    there = replace(here, network=CLUSTER)
-    print(summary(here, there))
-    draw(times, (here, there), args.out)
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        times = measure(args.rounds)
+        print(table(times))
+        here = fit(times)
+        there = replace(here, network=CLUSTER)
+        print(summary(here, there))
+        draw(times, (here, there), args.out)
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, ValueError, ImportError) as error:
+        print(f"mpi_scaling.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"mpi_scaling.py: {' '.join(error.stderr.split())}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,11 +1,13 @@
-"""Command lines that answer bad usage with one line, and types of their options."""
+"""Command lines that answer bad usage with one line, types of their options, and settings kept."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,3 +46,49 @@ def not_negative(below: float = math.inf) -> Callable[[str], float]:
         return value
 
     return convert
+
+
+def flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def written(value: object) -> str:
+    """A value as on a command line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def kept_settings(
+    parser: Parser,
+    path: Path,
+    names: Collection[str],
+    given: Mapping[str, Any],
+    may_change: Collection[str],
+) -> dict[str, Any]:
+    """Settings of the run to resume, held to the same rules as those of a command line.
+
+    Parameters
+    ----------
+    parser : without defaults; ends the program where there are no settings, or the command line
+        has others
+    path : JSON file of settings by name
+    names : what the file must hold
+    given : what the command line says
+    may_change : names whose values the command line may replace
+    """
+    try:
+        saved = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"--resume: no run to resume in {path.parent} ({error})")
+    if not isinstance(saved, dict) or set(saved) != set(names):
+        parser.error(f"--resume: {path} does not have a run's settings")
+    words = []
+    for option, value in saved.items():
+        words += [flag(option), *written(value).split()]
+    kept = vars(parser.parse_args(words))
+    for option, value in kept.items():
+        if option not in may_change and given.get(option, value) != value:
+            parser.error(
+                f"{flag(option)} is {written(value)} in the run to resume, "
+                f"got {written(given[option])}"
+            )
+    return kept

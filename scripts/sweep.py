@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from options import Parser, at_least, not_negative
 
 import fnnet
 from fnnet.files import atomic_write
@@ -27,21 +28,16 @@ RATES = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--learning-rates", type=float, nargs="+", default=RATES, metavar="X")
-    add("--seeds", type=int, default=3, metavar="N", help="networks for each rate; default: 3")
-    add("--hidden", type=int, nargs="+", default=[32], metavar="N", help="widths; default: 32")
-    add("--epochs", type=int, default=20, metavar="N", help="default: 20")
-    add("--batch-size", type=int, default=32, metavar="N", help="default: 32")
+    add("--learning-rates", type=not_negative(), nargs="+", default=RATES, metavar="X")
+    add("--seeds", type=at_least(1), default=3, metavar="N", help="networks for each rate; 3")
+    add("--hidden", type=at_least(1), nargs="+", default=[32], metavar="N", help="widths; 32")
+    add("--epochs", type=at_least(1), default=20, metavar="N", help="default: 20")
+    add("--batch-size", type=at_least(1), default=32, metavar="N", help="default: 32")
     add("--measure", action="store_true", help="also train one after another, and compare times")
     add("--figure", type=Path, default="runs/sweep.png", metavar="FILE")
-    settings = parser.parse_args(argv)
-    if settings.seeds < 1 or settings.epochs < 1:
-        parser.error(f"--seeds and --epochs must be >= 1, got {settings.seeds}, {settings.epochs}")
-    return settings
+    return parser.parse_args(argv)
 
 
 def stack(members: Sequence[fnnet.Params]) -> fnnet.Params:
@@ -130,8 +126,12 @@ def draw(settings: argparse.Namespace, losses: npt.NDArray[np.float64]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    settings = parse(argv)
     try:
-        run(parse(argv))
+        with np.errstate(over="ignore", invalid="ignore"):  # a rate that is too large shows as nan
+            run(settings)
+    except KeyboardInterrupt:
+        return 130
     except (OSError, ValueError) as error:
         print(f"sweep.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

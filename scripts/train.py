@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from options import Parser, at_least, not_negative
+from options import Parser, at_least, flag, kept_settings, not_negative
 
 import fnnet
 from fnnet.files import atomic_write
@@ -76,27 +76,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     resume = given.get("resume", False)
     if resume and "out" not in given:
         given["out"] = last_run(given.get("dataset", DEFAULTS["dataset"]))
-    saved = saved_settings(parser, given["out"]) if resume else {}
-    for option, value in saved.items():
-        if option not in MAY_CHANGE and given.get(option, value) != value:
-            parser.error(
-                f"{flag(option)} is {written(value)} in the run to resume, "
-                f"got {written(given[option])}"
-            )
+    saved = {}
+    if resume:
+        saved = kept_settings(parser, given["out"] / "run.json", DEFAULTS, given, MAY_CHANGE)
     others = {"data_dir": None, "resume": False, "out": None, "figures": None, "quiet": False}
     settings = argparse.Namespace(**{**DEFAULTS, **others, **saved, **given})
     if settings.epochs is None:
         settings.epochs = EPOCHS.get(settings.dataset, 10)
     return settings
-
-
-def flag(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
-
-
-def written(value: object) -> str:
-    """A value as on a command line."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def default_folders(dataset: str) -> Iterator[Path]:
@@ -125,20 +112,6 @@ def last_run(dataset: str) -> Path:
         if (folder / "run.json").exists():
             last = folder
     return first
-
-
-def saved_settings(parser: Parser, out: Path) -> dict[str, Any]:
-    """A run's settings, held to the same rules as those of a command line."""
-    try:
-        saved = json.loads((out / "run.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        parser.error(f"--resume: no run to resume in {out} ({error})")
-    if not isinstance(saved, dict) or set(saved) != set(DEFAULTS):
-        parser.error(f"--resume: {out / 'run.json'} does not have a run's settings")
-    words = []
-    for option, value in saved.items():
-        words += [flag(option), *written(value).split()]
-    return vars(parser.parse_args(words))
 
 
 def run(settings: argparse.Namespace) -> None:

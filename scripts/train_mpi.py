@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 mpiexec -n 4 python scripts/train_mpi.py --out runs/mpi
 
 The result is that of one process on the same batches, up to rounding. A run that died goes on with
---resume, on any number of ranks. Needs mpi4py and an MPI: pip install 'fnnet[mpi]' has both.
+--resume, from its last epoch and on any number of ranks. Needs mpi4py and an MPI: pip install
+'fnnet[mpi]' has both.
 """
 
 from __future__ import annotations
@@ -14,15 +15,27 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import Parser, at_least, kept_settings, not_negative
 
 import fnnet
 from fnnet.batches import IntArray
 from fnnet.files import atomic_write
 from fnnet.trees import FloatArray
+
+DEFAULTS: dict[str, Any] = {
+    "dataset": "digits",
+    "hidden": [128],
+    "epochs": 10,
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "seed": 0,
+}
+MAY_CHANGE = ("epochs", "learning_rate")  # when a run is resumed
 
 
 def shards(
@@ -84,6 +97,12 @@ def run(comm: Any, args: argparse.Namespace) -> None:
         comm.barrier()
     checkpoint = comm.bcast(begin(args, data) if comm.rank == 0 else None)
     state, rng, history = checkpoint.state, checkpoint.rng, checkpoint.history
+    if comm.rank == 0:
+        print(
+            f"{comm.size} ranks from epoch {checkpoint.epoch} to {args.epochs}: each epoch is kept "
+            f"in {args.out / 'checkpoint.npz'}, from where --resume goes on",
+            flush=True,
+        )
     for epoch in range(checkpoint.epoch + 1, args.epochs + 1):
         began = time.perf_counter()
         state = train_epoch(comm, state, data.train, rng, args.batch_size)
@@ -103,16 +122,20 @@ def run(comm: Any, args: argparse.Namespace) -> None:
 
 
 def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnnet.RMSPropState]:
-    """The checkpoint to go on from, or that of a new run."""
-    path = args.out / "checkpoint.npz"
-    if args.resume:
-        return fnnet.load_checkpoint(path)
-    if path.exists():
-        raise FileExistsError(f"{args.out} holds a run")
+    """The checkpoint to go on from, or that of a new run, which is written with its settings."""
+    settings, path = args.out / "run.json", args.out / "checkpoint.npz"
+    if args.resume and path.exists():
+        checkpoint = fnnet.load_checkpoint(path)
+        state = replace(checkpoint.state, learning_rate=args.learning_rate)
+        return replace(checkpoint, state=state)
+    if not args.resume and (settings.exists() or path.exists()):
+        raise FileExistsError(f"{args.out} holds a run: go on with --resume, or take another --out")
     rng = np.random.default_rng(args.seed)
     params = fnnet.init_params(rng, (data.train.x[0].size, *args.hidden, len(data.classes)))
     checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params, args.learning_rate), rng)
     args.out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(settings) as file:
+        file.write(json.dumps({name: getattr(args, name) for name in DEFAULTS}).encode())
     fnnet.save_checkpoint(path, checkpoint)
     return checkpoint
 
@@ -120,7 +143,10 @@ def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnn
 def measure(params: fnnet.Params, data: fnnet.Dataset, epoch: int, seconds: float) -> fnnet.Metrics:
     train, test = fnnet.evaluate(params, data.train), fnnet.evaluate(params, data.test)
     if not np.isfinite(train.loss):
-        raise ArithmeticError(f"the loss after epoch {epoch} was {train.loss}")
+        raise ArithmeticError(
+            f"the loss after epoch {epoch} was {train.loss}: --resume with a smaller "
+            "--learning-rate goes on from the epoch before"
+        )
     return fnnet.Metrics(epoch, train.loss, train.accuracy, test.loss, test.accuracy, seconds)
 
 
@@ -141,7 +167,7 @@ def time_steps(comm: Any, batch_size: int) -> dict[str, float]:
     from mpi4py import MPI
 
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (10_000, 28, 28), np.uint8)
+    images = rng.integers(0, 256, (max(10_000, batch_size), 28, 28), np.uint8)
     split = fnnet.Split(images, rng.integers(0, 10, len(images)))
     state = fnnet.rmsprop_init(fnnet.init_params(0, (784, 128, 10)))
     vector, unravel = fnnet.tree_ravel(state.params)
@@ -168,44 +194,64 @@ def time_steps(comm: Any, batch_size: int) -> dict[str, float]:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Options as given, completed by those of the run to resume, then by the defaults."""
+    parser = Parser(description=__doc__.splitlines()[0], argument_default=argparse.SUPPRESS)
     add = parser.add_argument
-    add("--dataset", default="digits", help="digits, mnist, fashion-mnist or kmnist")
+    add("--dataset", choices=("digits", "mnist", "fashion-mnist", "kmnist"), help="default: digits")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
-    add("--hidden", type=int, nargs="+", default=[128], metavar="N", help="default: 128")
-    add("--epochs", type=int, default=10, metavar="N", help="default: 10")
-    add("--batch-size", type=int, default=32, metavar="N", help="of all ranks together; 32")
-    add("--learning-rate", type=float, default=1e-3, metavar="X", help="default: 0.001")
-    add("--seed", type=int, default=0, metavar="N", help="default: 0")
-    add("--out", type=Path, default=Path("runs/mpi"), metavar="DIR", help="default: runs/mpi")
-    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    add("--hidden", type=at_least(1), nargs="+", metavar="N", help="default: 128")
+    add("--epochs", type=at_least(0), metavar="N", help="default: 10")
+    add("--batch-size", type=at_least(1), metavar="N", help="of all ranks together; default: 32")
+    add("--learning-rate", type=not_negative(), metavar="X", help="default: 0.001")
+    add("--seed", type=at_least(0), metavar="N", help="default: 0")
+    add("--out", type=Path, metavar="DIR", help="default: runs/mpi")
+    add("--resume", action="store_true", help="go on; --epochs and --learning-rate may change")
     add("--measure", action="store_true", help="time steps instead, and print them as JSON")
-    return parser.parse_args(argv)
+    others = {"data_dir": None, "out": Path("runs/mpi"), "resume": False, "measure": False}
+    given = others | vars(parser.parse_args(argv))
+    saved = {}
+    if given["resume"]:
+        saved = kept_settings(parser, given["out"] / "run.json", DEFAULTS, given, MAY_CHANGE)
+    return argparse.Namespace(**(DEFAULTS | saved | given))
+
+
+def parse_on_one(comm: Any, argv: Sequence[str] | None) -> argparse.Namespace | int:
+    """The options on every rank, or an exit code: rank 0 alone reads, and answers --help."""
+    answer: argparse.Namespace | int = 0
+    if comm.rank == 0:
+        try:
+            answer = parse(argv)
+        except SystemExit as stop:
+            answer = int(stop.code or 0)
+    shared: argparse.Namespace | int = comm.bcast(answer)
+    return shared
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # which, depends on whether mpi4py or MPI lacks
+        parse(argv)  # bad usage and --help are answered without MPI, too
         print(f"train_mpi.py: {error}: pip install 'fnnet[mpi]'", file=sys.stderr)
         return 1
     comm = MPI.COMM_WORLD
+    args = parse_on_one(comm, argv)
+    if isinstance(args, int):
+        return args
     try:
-        if args.measure:
-            times = time_steps(comm, args.batch_size)
-            if comm.rank == 0:
-                print(json.dumps({"ranks": comm.size, "batch_size": args.batch_size, **times}))
-        else:
-            run(comm, args)
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss tells, and stops
+            if args.measure:
+                times = time_steps(comm, args.batch_size)
+                if comm.rank == 0:
+                    print(json.dumps({"ranks": comm.size, "batch_size": args.batch_size, **times}))
+            else:
+                run(comm, args)
     except BaseException as error:  # else the other ranks would wait for this one for ever
         what = " ".join(str(error).split()) or type(error).__name__
-        if (args.out / "checkpoint.npz").exists():
-            what += (
-                "; to go on from its last epoch: the same options and --resume, any number of ranks"
-            )
         print(f"train_mpi.py: rank {comm.rank} of {comm.size}: {what}", file=sys.stderr, flush=True)
-        comm.Abort(1)
+        if comm.size > 1:
+            comm.Abort(1)
+        return 1
     return 0
 
 

@@ -100,6 +100,18 @@ def test_an_integer_matrix_holds_classes_not_distributions() -> None:
         assert losses[e] == pytest.approx(fnnet.loss(member, x, classes[e]), rel=1e-12)
 
 
+def test_a_floating_matrix_holds_distributions_that_members_share_not_classes() -> None:
+    # Four members, four samples, four classes: one-hot rows could be read as members' classes, too.
+    rng = np.random.default_rng(0)
+    members = [fnnet.init_params(rng, SIZES, "float64") for _ in range(4)]
+    x, rows = rng.standard_normal((4, SIZES[0])), np.eye(4)[[2, 0, 3, 3]]
+    together = stack(members)
+    losses, gradient = np.asarray(fnnet.loss(together, x, rows)), fnnet.grads(together, x, rows)
+    for e, member in enumerate(members):
+        assert losses[e] == pytest.approx(fnnet.loss(member, x, np.array([2, 0, 3, 3])), rel=1e-12)
+        assert_close(take(gradient, e), fnnet.grads(member, x, rows), 1e-12)
+
+
 def test_an_ensemble_of_one_is_an_ensemble() -> None:
     members, x, y = problem("float64", own=False, soft=False)
     alone, one = members[0], stack(members[:1])

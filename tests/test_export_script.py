@@ -11,19 +11,12 @@ import pytest
 
 import fnnet
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "export_onnx.py"
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "export_onnx.py"
 X = np.random.default_rng(0).random((7, 64), np.float32)
 
-READER = """
-import numpy as np
-arrays, h = np.load("network.npz"), np.load("x.npy")
-layers = len(arrays) // 2
-for i in range(1, layers + 1):
-    h = h @ arrays[f"w{i}"] + arrays[f"b{i}"]
-    if i < layers:
-        h = np.maximum(h, 0)
-np.save("logits.npy", h)
-"""
+READER = (ROOT / "README.md").read_text("utf-8").partition("read back:\n\n```python\n")[2]
+READER = READER.partition("```")[0]  # with `x` to be given, and `logits` as the result
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -59,12 +52,45 @@ def test_onnxruntime_gives_the_same_logits_and_probabilities(
         np.testing.assert_allclose(probabilities, fnnet.predict_proba(params, x), atol=1e-5)
 
 
+def test_a_network_in_double_precision_stays_in_it(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    params = fnnet.init_params(0, (64, 32, 10), np.float64)
+    save(tmp_path, fnnet.tree_map(lambda leaf: 10 * leaf, params))
+    result = run(tmp_path, "checkpoint.npz", "network.onnx")
+    assert result.returncode == 0, result.stderr
+    session, x = runtime.InferenceSession(tmp_path / "network.onnx"), X.astype(np.float64)
+    (logits,) = session.run(["logits"], {"x": x})
+    assert logits.dtype == np.float64
+    np.testing.assert_allclose(logits, 100 * fnnet.forward(params, x), rtol=1e-12, atol=1e-12)
+
+
+def test_the_checkpoint_is_not_overwritten(params: fnnet.Params, tmp_path: Path) -> None:
+    result = run(tmp_path, "checkpoint.npz", "./checkpoint.npz")
+    assert result.returncode == 1
+    assert (
+        result.stderr == "export_onnx.py: checkpoint.npz is the checkpoint, which would be lost\n"
+    )
+    assert fnnet.tree_equal(fnnet.load_checkpoint(tmp_path / "checkpoint.npz").state.params, params)
+
+
+def test_without_onnx_the_install_command_is_named(params: fnnet.Params, tmp_path: Path) -> None:
+    code = "import sys; sys.modules['onnx'] = None; sys.path[0] = sys.argv.pop(1)\n"
+    code += "import export_onnx; sys.exit(export_onnx.main())"
+    command = [sys.executable, "-c", code, str(SCRIPT.parent), "checkpoint.npz", "network.onnx"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert "pip install 'fnnet[onnx]'" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_ten_lines_of_numpy_read_the_npz(params: fnnet.Params, tmp_path: Path) -> None:
     result = run(tmp_path, "checkpoint.npz", "network.npz")
     assert result.returncode == 0, result.stderr
     np.save(tmp_path / "x.npy", X)
-    assert len(READER.strip().splitlines()) <= 10
-    subprocess.run([sys.executable, "-c", READER], cwd=tmp_path, check=True, timeout=60)
+    assert 0 < len(READER.splitlines()) <= 10
+    code = f"import numpy as np\nx = np.load('x.npy')\n{READER}\nnp.save('logits.npy', logits)"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
     np.testing.assert_allclose(
         np.load(tmp_path / "logits.npy"), fnnet.forward(params, X), rtol=1e-5, atol=1e-5
     )

@@ -69,6 +69,25 @@ def test_vmap_and_jit_take_an_ensemble_and_a_state() -> None:
     assert again.centered is False
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        fnnet.rmsprop_init(fnnet.init_params(0, (3, 2)), momentum=0.9, centered=True),
+        fnnet.sgd_init(fnnet.init_params(0, (3, 2)), momentum=0.9, nesterov=True),
+        fnnet.adam_init(fnnet.init_params(0, (3, 2)), np.float64(0.5)),
+    ],
+    ids=lambda state: type(state).__name__,
+)
+def test_a_state_that_went_through_jax_trains_on(state: Any) -> None:
+    x, y = np.ones((5, 3), np.float32), np.arange(5) % 2
+    here, _ = fnnet.train_step(state, x, y)
+    there = jax.jit(lambda tree: tree)(here)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(there))
+    back = jax.tree.map(np.asarray, there)
+    after, expected = fnnet.train_step(back, x, y)[0], fnnet.train_step(here, x, y)[0]
+    assert fnnet.tree_allclose(after.params, expected.params, rtol=1e-5, atol=1e-6)
+
+
 def test_optax_steps_along_our_gradients() -> None:
     optax = pytest.importorskip("optax")
     params, x, y = oracles.problem()
@@ -95,3 +114,14 @@ def test_the_script_trains_with_optax_and_agrees_with_jax() -> None:
     assert gap is not None
     assert float(accuracy[1]) > 90
     assert float(gap[1]) < 1e-5
+
+
+def test_the_script_has_help_and_one_line_for_bad_usage() -> None:
+    pytest.importorskip("optax")
+    usage, wrong = (
+        subprocess.run([sys.executable, str(SCRIPT), *o], capture_output=True, text=True)
+        for o in (("--help",), ("--epochs", "0"))
+    )
+    assert "--epochs" in usage.stdout
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
-import runpy
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ import fnnet
 from fnnet.trees import FloatArray
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-MPI = runpy.run_path(str(SCRIPTS / "train_mpi.py"))
-SCALING = runpy.run_path(str(SCRIPTS / "mpi_scaling.py"))
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(SCRIPTS))
+    train_mpi: Any = importlib.import_module("train_mpi")
+    mpi_scaling: Any = importlib.import_module("mpi_scaling")
 TINY = ("--hidden", "16", "--batch-size", "100")
 
 
@@ -29,7 +33,7 @@ def split(n: int = 11) -> fnnet.Split:
 @pytest.mark.parametrize("ranks", [1, 2, 4, 7])
 def test_shards_make_up_the_batches(ranks: int) -> None:
     data = split()
-    each = [[*MPI["shards"](np.random.default_rng(5), data, 4, i, ranks)] for i in range(ranks)]
+    each = [[*train_mpi.shards(np.random.default_rng(5), data, 4, i, ranks)] for i in range(ranks)]
     whole = fnnet.batches(np.random.default_rng(5), data, 4, np.float64)
     for (x, y), *parts in zip(whole, *each, strict=True):
         rows = np.concatenate([rows for rows, _ in parts])
@@ -44,14 +48,15 @@ def test_shards_make_up_the_batches(ranks: int) -> None:
 def test_weighted_gradients_of_shards_add_up_to_the_batch_s(ranks: int, batch_size: int) -> None:
     data, params = split(), fnnet.init_params(0, (6, 5, 4), np.float64)
     each = [
-        [*MPI["shards"](np.random.default_rng(5), data, batch_size, i, ranks)] for i in range(ranks)
+        [*train_mpi.shards(np.random.default_rng(5), data, batch_size, i, ranks)]
+        for i in range(ranks)
     ]
     whole = fnnet.batches(np.random.default_rng(5), data, batch_size, np.float64)
     for (x, y), *parts in zip(whole, *each, strict=True):
         expected, _ = fnnet.tree_ravel(fnnet.grads(params, x, y))
         vectors = np.full((ranks, expected.size), np.nan)
         for (rows, share), vector in zip(parts, vectors, strict=True):
-            MPI["weigh_gradient"](params, data, rows, share, vector)
+            train_mpi.weigh_gradient(params, data, rows, share, vector)
         np.testing.assert_allclose(vectors.sum(axis=0), expected, rtol=1e-12, atol=1e-15)
 
 
@@ -64,13 +69,13 @@ def test_ranks_that_differ_by_a_bit_are_told() -> None:
             return [value, *(value ^ other for other in self.others)]
 
     state = fnnet.rmsprop_init(fnnet.init_params(0, (3, 2)))
-    MPI["check_agreement"](Comm(0, 0), state)
+    train_mpi.check_agreement(Comm(0, 0), state)
     with pytest.raises(RuntimeError, match="differ between ranks"):
-        MPI["check_agreement"](Comm(0, 1), state)
+        train_mpi.check_agreement(Comm(0, 1), state)
 
 
 def test_the_model_counts_rounds_and_bytes() -> None:
-    network = SCALING["Network"]("", latency=1e-6, bandwidth=1e9)
+    network = mpi_scaling.Network("", latency=1e-6, bandwidth=1e9)
     assert network.allreduce(1, 1e6) == 0
     assert network.allreduce(2, 1e6) == pytest.approx(2e-6 + 1e-3)
     assert network.allreduce(1024, 1e6) == pytest.approx(20e-6 + 2e-3 * 1023 / 1024)
@@ -85,28 +90,42 @@ def modelled(model: Any) -> dict[tuple[int, int, int], dict[str, float]]:
             "latency": model.network.allreduce(2, 0),
             "bytes": model.size,
         }
-        for ranks, threads, batch in SCALING["RUNS"]
+        for ranks, threads, batch in mpi_scaling.RUNS
     }
 
 
 def test_the_model_finds_the_constants_that_times_were_made_of() -> None:
-    network = SCALING["Network"]("", latency=2e-6, bandwidth=5e9)
-    found = SCALING["fit"](modelled(SCALING["Model"](3e-4, 5e-6, 400_000, network)))
+    network = mpi_scaling.Network("", latency=2e-6, bandwidth=5e9)
+    found = mpi_scaling.fit(modelled(mpi_scaling.Model(3e-4, 5e-6, 400_000, network)))
     assert (found.fixed, found.row) == pytest.approx((3e-4, 5e-6))
     assert (found.network.latency, found.network.bandwidth) == pytest.approx((2e-6, 5e9))
     assert found.speed_up(1) == found.efficiency(1) == 1
 
 
+def test_bad_usage_of_the_measuring_script_and_an_absent_mpi_are_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        mpi_scaling.main(["--rounds", "0"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(mpi_scaling, "RUNS", [(2, 1, 32)])
+    assert mpi_scaling.main(["--out", str(tmp_path / "figure.png")]) == 1
+    assert capsys.readouterr().err == "mpi_scaling.py: no mpiexec: pip install 'fnnet[mpi]'\n"
+
+
 def test_the_figure_and_the_summary_show_the_model(tmp_path: Path) -> None:
     image = pytest.importorskip("matplotlib.image")
-    here = SCALING["Model"](3e-4, 5e-6, 400_000, SCALING["Network"]("slow", 1e-6, 1e9))
-    there = SCALING["Model"](3e-4, 5e-6, 400_000, SCALING["Network"]("fast", 0.0, 1e12))
+    here = mpi_scaling.Model(3e-4, 5e-6, 400_000, mpi_scaling.Network("slow", 1e-6, 1e9))
+    there = mpi_scaling.Model(3e-4, 5e-6, 400_000, mpi_scaling.Network("fast", 0.0, 1e12))
     assert there.speed_up(1024) == pytest.approx(0.04126 / 0.00034, rel=1e-2)
-    assert "121 times as fast" in SCALING["summary"](here, there)
-    assert "100% of the ideal" in SCALING["summary"](here, there)
+    assert "121 times as fast" in mpi_scaling.summary(here, there)
+    assert "100% of the ideal" in mpi_scaling.summary(here, there)
     # 0.3 ms fixed, 4,096 rows of 5 µs, 0.402 ms of Allreduce
-    assert "| 8192 | 2 x 1 | 21.18 | 1.95 | 2% |" in SCALING["table"](modelled(here))
-    SCALING["draw"](modelled(here), (here, there), tmp_path / "scaling.png")
+    assert "| 8192 | 2 x 1 | 21.18 | 1.95 | 2% |" in mpi_scaling.table(modelled(here))
+    mpi_scaling.draw(modelled(here), (here, there), tmp_path / "scaling.png")
     assert image.imread(tmp_path / "scaling.png")[..., :3].std() > 0.01
 
 
@@ -123,7 +142,7 @@ def mpiexec() -> None:
 
 def mpirun(ranks: int, *options: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        SCALING["command"](ranks, *options),
+        mpi_scaling.command(ranks, *options),
         cwd=folder,
         env=environment(),
         capture_output=True,
@@ -133,18 +152,18 @@ def mpirun(ranks: int, *options: str, folder: Path) -> subprocess.CompletedProce
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, **SCALING["ANYWHERE"], "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **mpi_scaling.ANYWHERE, "OMP_NUM_THREADS": "1"}
 
 
 def saved(folder: Path) -> Any:
     return fnnet.load_checkpoint(folder / "runs" / "mpi" / "checkpoint.npz")
 
 
-def one_process(epochs: int) -> fnnet.RMSPropState:
+def one_process(epochs: int, batch_size: int = 100) -> fnnet.RMSPropState:
     data, rng = fnnet.load_digits(), np.random.default_rng(0)
     state = fnnet.rmsprop_init(fnnet.init_params(rng, (64, 16, 10)))
     for _ in range(epochs):
-        for x, y in fnnet.batches(rng, data.train, 100):
+        for x, y in fnnet.batches(rng, data.train, batch_size):
             state = fnnet.rmsprop_update(state, fnnet.grads(state.params, x, y))
     return state
 
@@ -157,20 +176,192 @@ def gap(a: fnnet.Params, b: fnnet.Params) -> float:
 
 
 @pytest.mark.usefixtures("mpiexec")
-@pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_ranks_train_as_one_process_does(tmp_path: Path, ranks: int) -> None:
-    result = mpirun(ranks, *TINY, "--epochs", "1", folder=tmp_path)
+@pytest.mark.parametrize(
+    ("ranks", "batch_size"),
+    [(1, 100), (2, 100), (4, 100), (4, 7), (4, 2)],
+    ids=["1", "2", "4", "4, uneven", "4, two of them without rows"],
+)
+def test_ranks_train_as_one_process_does(tmp_path: Path, ranks: int, batch_size: int) -> None:
+    options = ("--hidden", "16", "--batch-size", str(batch_size), "--epochs", "1")
+    result = mpirun(ranks, *options, folder=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("epoch 1/1: loss") == 1  # rank 0 alone prints
-    assert gap(saved(tmp_path).state.params, one_process(1).params) < 2e-6
-    assert {path.name for path in (tmp_path / "runs" / "mpi").iterdir()} <= {
-        "checkpoint.npz",
-        "curves.png",
-    }
+    assert gap(saved(tmp_path).state.params, one_process(1, batch_size).params) < 1e-6
+
+
+def test_the_settings_are_written_before_the_checkpoint(tmp_path: Path) -> None:
+    args = train_mpi.parse(["--hidden", "8", "--out", str(tmp_path)])
+    first = train_mpi.begin(args, fnnet.load_digits())
+    with pytest.raises(FileExistsError, match="holds a run: go on with --resume"):
+        train_mpi.begin(args, fnnet.load_digits())
+    (tmp_path / "checkpoint.npz").unlink()  # as if killed between the two
+    args = train_mpi.parse(["--resume", "--out", str(tmp_path)])
+    assert args.hidden == [8]
+    again = train_mpi.begin(args, fnnet.load_digits())
+    assert fnnet.tree_equal(again.state.params, first.state.params)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(FileExistsError, match="holds a run"):
+        train_mpi.begin(train_mpi.parse(["--out", str(tmp_path)]), fnnet.load_digits())
+
+
+def test_a_resumed_run_keeps_its_settings_but_for_epochs_and_learning_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--out", str(tmp_path))
+    train_mpi.begin(train_mpi.parse([*TINY, *out]), fnnet.load_digits())
+    args = train_mpi.parse(["--resume", *out, "--learning-rate", "0.5", "--epochs", "3"])
+    assert (args.hidden, args.batch_size, args.epochs) == ([16], 100, 3)
+    assert train_mpi.begin(args, fnnet.load_digits()).state.learning_rate == 0.5
+    with pytest.raises(SystemExit):
+        train_mpi.parse(["--resume", *out, "--batch-size", "32"])
+    said = capsys.readouterr().err
+    assert "--batch-size is 100 in the run to resume, got 32" in said
+
+
+def test_without_mpi_help_is_given_and_the_install_command_named(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['mpi4py'] = None; sys.path[0] = sys.argv.pop(1)\n"
+    code += "import train_mpi; sys.exit(train_mpi.main())"
+    command = [sys.executable, "-c", code, str(SCRIPTS)]
+    plain, usage = (
+        subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path)
+        for options in ((), ("--help",))
+    )
+    assert plain.returncode == 1
+    assert "pip install 'fnnet[mpi]'" in plain.stderr
+    assert plain.stderr.count("\n") == 1
+    assert usage.returncode == 0
+    assert "--resume" in usage.stdout
 
 
 @pytest.mark.usefixtures("mpiexec")
-def test_an_error_of_a_rank_ends_the_job_with_a_line(tmp_path: Path) -> None:
+def test_rank_0_alone_answers_the_command_line(tmp_path: Path) -> None:
+    wrong = mpirun(3, "--batch-size", "0", folder=tmp_path)
+    assert wrong.returncode != 0
+    assert wrong.stderr.count("train_mpi.py: argument --batch-size: must be") == 1
+    assert mpirun(3, "--help", folder=tmp_path).stdout.count("usage:") == 1
+    assert not [*tmp_path.iterdir()]
+
+
+WATCHED = """
+import json, os, sys
+sys.path[0] = sys.argv.pop(1)
+import train_mpi
+from mpi4py import MPI
+
+comm, written = MPI.COMM_WORLD, []
+
+
+def watch(event, args):
+    if event == "open" and (args[2] & (os.O_WRONLY | os.O_RDWR) or args[1] in ("w", "wb", "a")):
+        written.append(str(args[0]))
+
+
+class Out:
+    def __getattr__(self, name):
+        return getattr(sys.__stdout__, name)
+
+    def write(self, text):
+        written.append("standard output")
+        return sys.__stdout__.write(text)
+
+
+sys.addaudithook(watch)
+sys.stdout = Out()
+assert train_mpi.main(sys.argv[1:]) == 0
+counts = comm.gather(len(written))
+if comm.rank == 0:
+    print(json.dumps(counts))
+"""
+
+
+@pytest.mark.usefixtures("mpiexec")
+def test_rank_0_alone_prints_draws_and_writes(tmp_path: Path) -> None:
+    result = run_code(3, WATCHED, *TINY, "--epochs", "2", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("epoch 2/2: loss") == 1
+    first, *others = json.loads(result.stdout.splitlines()[-1])
+    assert first > 0
+    assert others == [0, 0]
+    files = {path.name for path in (tmp_path / "runs" / "mpi").iterdir()}
+    assert {"run.json", "checkpoint.npz"} <= files <= {"run.json", "checkpoint.npz", "curves.png"}
+
+
+BITS = """
+import sys
+sys.path[0] = sys.argv.pop(1)
+import numpy as np
+import fnnet, train_mpi
+from mpi4py import MPI
+
+comm, data = MPI.COMM_WORLD, fnnet.load_digits()
+state = fnnet.rmsprop_init(fnnet.init_params(0, (64, 16, 10)))
+for batch_size in (70, 101):
+    rng = np.random.default_rng(0)
+    state = train_mpi.train_epoch(comm, state, data.train, rng, batch_size)
+bits = [fnnet.tree_ravel(tree)[0].tobytes() for tree in (state.params, state.mean_squares)]
+every = comm.gather(bits)
+if comm.rank == 0:
+    print(len(every), all(other == bits for other in every))
+"""
+
+
+@pytest.mark.usefixtures("mpiexec")
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_ranks_are_the_same_to_the_last_bit(tmp_path: Path, ranks: int) -> None:
+    result = run_code(ranks, BITS, folder=tmp_path)
+    assert result.stdout.split() == [str(ranks), "True"], result.stderr
+
+
+FAILS = """
+import sys
+sys.path[0] = sys.argv.pop(1)
+import fnnet, train_mpi
+from mpi4py import MPI
+
+grads, calls = fnnet.grads, []
+
+
+def failing(*batch):
+    calls.append(batch)
+    if MPI.COMM_WORLD.rank == 2 and len(calls) == 40:
+        raise MemoryError("no memory\\nleft")
+    return grads(*batch)
+
+
+fnnet.grads = failing
+sys.exit(train_mpi.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.usefixtures("mpiexec")
+def test_a_rank_that_raises_ends_the_job_with_a_line_and_other_ranks_go_on(tmp_path: Path) -> None:
+    result = run_code(3, FAILS, *TINY, "--epochs", "4", folder=tmp_path)
+    assert result.returncode != 0
+    assert "train_mpi.py: rank 2 of 3: no memory left\n" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert saved(tmp_path).epoch == 2  # of 15 batches each
+    more = mpirun(2, "--resume", folder=tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert saved(tmp_path).epoch == 4
+    assert gap(saved(tmp_path).state.params, one_process(4).params) < 1e-5
+
+
+def run_code(
+    ranks: int, code: str, *options: str, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a program, which finds the scripts in the folder that it is given first."""
+    *launch, _ = mpi_scaling.command(ranks)
+    return subprocess.run(
+        [*launch, "-B", "-c", code, str(SCRIPTS), *options],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.usefixtures("mpiexec")
+def test_a_run_is_not_replaced(tmp_path: Path) -> None:
     assert mpirun(2, *TINY, "--epochs", "0", folder=tmp_path).returncode == 0
     result = mpirun(2, *TINY, "--epochs", "1", folder=tmp_path)
     assert result.returncode != 0
@@ -180,10 +371,21 @@ def test_an_error_of_a_rank_ends_the_job_with_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("mpiexec")
+def test_a_loss_that_is_not_finite_ends_the_run_and_a_smaller_rate_goes_on(tmp_path: Path) -> None:
+    result = mpirun(2, *TINY, "--learning-rate", "1e30", folder=tmp_path)
+    assert result.returncode != 0
+    assert "the loss after epoch 1 was nan: --resume with a smaller" in result.stderr
+    assert "Warning" not in result.stderr
+    again = ("--resume", "--learning-rate", "0.001", "--epochs", "1")
+    assert mpirun(2, *again, folder=tmp_path).returncode == 0
+    assert gap(saved(tmp_path).state.params, one_process(1).params) < 1e-6
+
+
+@pytest.mark.usefixtures("mpiexec")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are POSIX's")
 def test_a_killed_rank_ends_the_job_and_other_ranks_go_on(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        SCALING["command"](2, *TINY, "--epochs", "100000"),
+        mpi_scaling.command(2, *TINY, "--epochs", "100000"),
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -198,7 +400,7 @@ def test_a_killed_rank_ends_the_job_and_other_ranks_go_on(tmp_path: Path) -> Non
     assert process.returncode != 0
     assert "signal 9" in said or "signal: 9" in said or "KILLED" in said
     done = saved(tmp_path).epoch
-    more = mpirun(3, *TINY, "--resume", "--epochs", str(done + 1), folder=tmp_path)
+    more = mpirun(3, "--resume", "--epochs", str(done + 1), folder=tmp_path)
     assert more.returncode == 0, more.stderr
     assert saved(tmp_path).epoch == done + 1
     assert [row.epoch for row in saved(tmp_path).history] == [*range(1, done + 2)]
@@ -221,7 +423,7 @@ def ranks_of(launcher: int) -> list[int]:
 
 @pytest.mark.usefixtures("mpiexec")
 def test_measuring_prints_seconds(tmp_path: Path) -> None:
-    times = SCALING["time_run"](2, 1, 2000)
+    times = mpi_scaling.time_run(2, 1, 2000)
     assert times["ranks"] == 2
     assert 0 < times["latency"] < times["step"]
     assert 0 < times["allreduce"] < times["step"]

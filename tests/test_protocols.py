@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,29 @@ import pytest
 
 import fnnet
 from tests import oracles
-from tests.protocol import CALLS, DeviceArray
+from tests.optimizers import stacked
+from tests.protocol import CALLS, LEFT, DeviceArray
+
+OPTIMIZERS: dict[str, tuple[Callable[..., Any], Callable[..., Any], dict[str, Any]]] = {
+    "RMSProp": (fnnet.rmsprop_init, fnnet.rmsprop_update, {}),
+    "RMSProp, all options": (
+        fnnet.rmsprop_init,
+        fnnet.rmsprop_update,
+        {"momentum": 0.9, "centered": True, "eps_in_sqrt": True, "initial_scale": 1.0},
+    ),
+    "SGD": (fnnet.sgd_init, fnnet.sgd_update, {}),
+    "SGD, Nesterov": (fnnet.sgd_init, fnnet.sgd_update, {"momentum": 0.9, "nesterov": True}),
+    "Adam": (fnnet.adam_init, fnnet.adam_update, {}),
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_the_protocols() -> Iterator[None]:
+    CALLS.clear()
+    LEFT.clear()
+    yield
+    assert CALLS
+    assert LEFT == []
 
 
 def to_device(params: fnnet.Params) -> fnnet.Params:
@@ -42,6 +66,8 @@ def test_the_array_tells_when_it_is_converted_or_mixed() -> None:
         device([1.0]) + np.ones(1)
     with pytest.raises(TypeError):
         np.concatenate([device([1.0]), np.ones(1)])
+    assert LEFT == ["__array__", "mixed", "concatenate"]
+    LEFT.clear()
 
 
 def test_forward_and_predictions_stay_on_the_device(
@@ -64,15 +90,75 @@ def test_loss_and_gradient_stay_on_the_device(example: tuple[fnnet.Params, Any, 
     assert_same(fnnet.grads(there, device(x), device(y)), fnnet.grads(params, x, y))
 
 
-def test_training_stays_on_the_device(example: tuple[fnnet.Params, Any, Any]) -> None:
+def test_softmax_and_its_logarithm_stay_on_the_device(
+    example: tuple[fnnet.Params, Any, Any],
+) -> None:
     params, x, y = example
-    here, there = fnnet.rmsprop_init(params), fnnet.rmsprop_init(to_device(params))
-    for _ in range(20):
-        here, loss = fnnet.train_step(here, x, y)
-        there, same = fnnet.train_step(there, device(x), device(y))
+    logits = fnnet.forward(params, x)
+    for f in (fnnet.softmax, fnnet.log_softmax):
+        result: Any = f(device(logits))
+        assert type(result) is DeviceArray
+        np.testing.assert_allclose(result.get(), f(logits), rtol=1e-12)
+    there = fnnet.cross_entropy(device(logits), device(y))
+    assert there == pytest.approx(fnnet.cross_entropy(logits, y))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_stays_on_the_device(name: str, example: tuple[fnnet.Params, Any, Any]) -> None:
+    init, update, options = OPTIMIZERS[name]
+    params, x, y = example
+    here, there = init(params, **options), init(to_device(params), **options)
+    for _ in range(20):  # so many that vanishing numbers are swept twice
+        here, loss = fnnet.train_step(here, x, y, update=update)
+        there, same = fnnet.train_step(there, device(x), device(y), update=update)
         assert same == pytest.approx(loss)
-    assert_same(there.params, here.params)
-    assert_same(there.mean_squares, here.mean_squares)
+    assert_same_states(there, here)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("own", [False, True], ids=["shared data", "own data"])
+def test_ensembles_train_on_the_device_each_member_at_its_rate(
+    name: str, own: bool, example: tuple[fnnet.Params, Any, Any]
+) -> None:
+    init, update, options = OPTIMIZERS[name]
+    params, x, y = example
+    members = stacked(params, fnnet.tree_map(lambda leaf: -leaf, params), params)
+    if own:
+        x, y = np.stack([x, 2 * x, -x]), np.stack([y, y[::-1], y])
+    rates = np.array([0.1, 0.01, 0.0])
+    here = init(members, rates, **options)
+    there = init(to_device(members), device(rates), **options)
+    for _ in range(3):
+        losses: Any = fnnet.loss(there.params, device(x), device(y))
+        assert type(losses) is DeviceArray
+        np.testing.assert_allclose(losses.get(), np.asarray(fnnet.loss(here.params, x, y)))
+        here = update(here, fnnet.grads(here.params, x, y))
+        there = update(there, fnnet.grads(there.params, device(x), device(y)))
+    assert_same_states(there, here)
+
+
+def assert_same_states(there: Any, here: Any) -> None:
+    for field in dataclasses.fields(here):
+        ours = getattr(here, field.name)
+        if isinstance(ours, fnnet.Params):
+            assert_same(getattr(there, field.name), ours)
+
+
+def test_what_recipes_add_stays_on_the_device(example: tuple[fnnet.Params, Any, Any]) -> None:
+    params, x, y = example
+    there = to_device(params)
+    masks = [fnnet.dropout_masks(0, tree, len(x), (0.5, 0.5, 0)) for tree in (there, params)]
+    _, dropped = fnnet.loss_and_grads(there, device(x), device(y), masks[0])
+    assert_same(dropped, fnnet.loss_and_grads(params, x, y, masks[1])[1])
+    smooth: Any = fnnet.smooth_labels(device(y), 4, 0.1)
+    np.testing.assert_allclose(smooth.get(), fnnet.smooth_labels(y, 4, 0.1))
+    compositions: tuple[Callable[[fnnet.Params], fnnet.Params], ...] = (
+        lambda tree: fnnet.clip_by_global_norm(tree, 0.1),
+        lambda tree: fnnet.decay_weights(tree, 0.1),
+        lambda tree: fnnet.moving_average(tree, tree, 0.9, 3),
+    )
+    for f in compositions:
+        assert_same(f(there), f(params))
 
 
 def test_trees_stay_on_the_device(example: tuple[fnnet.Params, Any, Any]) -> None:
@@ -89,6 +175,7 @@ def test_trees_stay_on_the_device(example: tuple[fnnet.Params, Any, Any]) -> Non
         fnnet.tree_map(lambda a, b: a + 2 * b, there, there),
         fnnet.tree_map(lambda a, b: a + 2 * b, params, params),
     )
+    assert_same(stacked(there, there), stacked(params, params))
 
 
 def test_bad_input_is_refused_on_the_device_as_elsewhere(

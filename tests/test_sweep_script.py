@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "sweep.py"
 SMALL = ("--learning-rates", "0.0001", "0.003", "--seeds", "2", "--hidden", "8", "--epochs", "2")
 
@@ -28,9 +30,27 @@ def test_networks_trained_at_once_are_those_trained_one_after_another(tmp_path: 
     assert float(gap[1]) < 1e-5
 
 
-def test_bad_usage_and_bad_rates_are_one_line(tmp_path: Path) -> None:
-    assert run(tmp_path, "--seeds", "0").returncode == 2
-    result = run(tmp_path, *SMALL, "--learning-rates", "-1")
-    assert result.returncode == 1
-    assert result.stderr.startswith("sweep.py: learning_rate must be")
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--seeds", "0"),
+        ("--epochs", "0"),
+        ("--hidden", "0"),
+        ("--batch-size", "0"),
+        ("--learning-rates", "-1"),
+        ("--learning-rates", "nan"),
+    ],
+)
+def test_bad_usage_is_one_line(tmp_path: Path, option: tuple[str, str]) -> None:
+    result = run(tmp_path, *option)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"sweep.py: argument {option[0]}: must be")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_rate_that_is_too_large_shows_as_nan_and_spoils_no_other(tmp_path: Path) -> None:
+    result = run(tmp_path, *SMALL, "--learning-rates", "0.003", "1e30")
+    assert result.returncode == 0, result.stderr
+    assert "1e+30: validation loss nan" in result.stdout
+    assert re.search(r"0\.003: validation loss \d", result.stdout)
+    assert result.stderr == ""
