@@ -4,8 +4,8 @@ After Simard, Steinkraus and Platt (2003), "Best practices for convolutional neu
 to visual document analysis", and Cireşan, Meier, Gambardella and Schmidhuber (2010), "Deep, big,
 simple neural nets for handwritten digit recognition".
 
-Every pixel of a new image is read from a place between the pixels of the old one. The places are
-one matrix product: random coefficients times fixed displacement fields (constant, linear, smooth).
+Every pixel of a new image is read from a place between the pixels of the old one. All places are
+matrix products: random numbers times fixed fields (constant, linear, smooth).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from fnnet.trees import FloatArray, as_array
 
 Images = TypeVar("Images", bound=npt.NDArray[np.uint8] | npt.NDArray[np.floating[Any]])
 
-Matrix: TypeAlias = npt.NDArray[np.float64]
+Vector: TypeAlias = npt.NDArray[np.float64]
 
 BLOCK = 12_000  # pixels made at once: what thirty passes touch stays in the cache
 LARGEST = 1e4  # degrees or pixels: no image is so large, and nothing overflows
-FAINTEST = 1e-3  # smooth fields fainter than this share of the strongest are left out
+FAINTEST = 1e-3  # smooth waves fainter than this share of the strongest are left out
 
 
 def distort(
@@ -50,7 +50,7 @@ def distort(
     Parameters
     ----------
     rng : generator, which advances, or a seed
-    images : (N, H, W) or (N, side * side) array, uint8 or floats
+    images : (N, H, W) or (N, side * side) array, uint8, float32 or float64
     rotation : largest angle, in degrees, either way
     scale : largest relative change of width and of height, each drawn on its own, in [0, 1)
     shear : largest shift to the side for each pixel that a pixel lies below the centre
@@ -69,7 +69,7 @@ def distort(
     Raises
     ------
     TypeError
-        If the images are neither uint8 nor floats.
+        If the images are of another dtype.
     ValueError
         If their shape is another, or a setting is out of range; none may exceed 10,000.
 
@@ -98,19 +98,18 @@ def distort(
     if not any((rotation, scale, shear, shift, elastic_alpha)):
         return cast(Images, images.copy())
     bounds = np.array([math.radians(rotation), scale, scale, shear, shift, shift])
-    fields = _linear_fields(height, width)
-    if elastic_alpha:
-        smooth = elastic_alpha * _smooth_fields(height, width, float(elastic_sigma))
-        fields = np.concatenate([fields, smooth.astype(np.float32)])
     amounts = rng.uniform(-1, 1, (len(images), 6)) * bounds
-    noise = rng.standard_normal((2, len(images), len(fields) - 3), np.float32)
-    coefficients = np.concatenate([affine_coefficients(*amounts.T), noise], axis=2)
+    affine, fields = affine_coefficients(*amounts.T), _linear_fields(height, width)
     distorted = np.empty_like(images, order="C")
     old, new = (array.reshape(-1, height, width) for array in (images, distorted))
     step = max(1, BLOCK // max(1, height * width))
     for start in range(0, len(images), step):
         block = slice(start, start + step)
-        values = resample(old[block], coefficients[:, block] @ fields)
+        places = affine[:, block] @ fields
+        if elastic_alpha:
+            noise = smooth_noise(rng, places.shape[:2], height, width, float(elastic_sigma))
+            places += np.float32(elastic_alpha) * noise
+        values = resample(old[block], places)
         if images.dtype == np.uint8:
             values += np.float32(0.5)  # the conversion rounds down
         new[block] = values.reshape(-1, height, width)
@@ -199,7 +198,10 @@ def _sides(images: npt.NDArray[Any]) -> tuple[int, int]:
             f"images must have shape (N, H, W) or (N, side * side), got {images.shape}"
         )
     if (shape[1] + 2) * (shape[2] + 2) > 2**24:
-        raise ValueError(f"images must have fewer than 2**24 pixels, got {images.shape}")
+        raise ValueError(
+            f"images must have at most 2**24 pixels, a border around them included, "
+            f"got {images.shape}"
+        )
     return shape[1], shape[2]
 
 
@@ -209,34 +211,47 @@ def _linear_fields(height: int, width: int) -> npt.NDArray[np.float32]:
     return np.stack([np.ones_like(x), x - (width - 1) / 2, y - (height - 1) / 2]).astype(np.float32)
 
 
-@lru_cache(maxsize=8)
-def _smooth_fields(height: int, width: int, sigma: float) -> Matrix:
-    """Fields whose sum with normal coefficients is normal noise of variance 1/3, smoothed.
+def smooth_noise(
+    rng: np.random.Generator, shape: tuple[int, ...], height: int, width: int, sigma: float
+) -> npt.NDArray[np.float32]:
+    """Normal noise of variance 1/3, smoothed by a Gaussian.
 
-    Smoothing is A Z B, with a matrix of Gaussians on either side of the noise Z. With A = U S Uᵀ
-    and B = V T Vᵀ that is U (S Z' T) Vᵀ, where Z' = Uᵀ Z V is normal noise as well. So the fields
-    are the products of columns of U and V, each as strong as its two singular values; most are so
-    faint that nobody would see them.
+    Smoothing is A Z Bᵀ, with a matrix of Gaussians on either side of the noise Z. With A = U S Uᵀ
+    and B = V T Vᵀ that is U (S Z' T) Vᵀ, where Z' = Uᵀ Z V is normal noise as well: few numbers,
+    as most of S and T is so faint that nobody would see it.
+
+    Parameters
+    ----------
+    rng : generator, which advances
+    shape : how many images of noise
+    height, width : of an image
+    sigma : standard deviation of the Gaussian, in pixels
 
     Returns
     -------
-    fields : (m, height * width)
+    noise : (*shape, height * width) array
     """
-    (rows, s), (columns, t) = (_smoothing(side, sigma) for side in (height, width))
-    strength = np.outer(s, t)
-    i, j = np.nonzero(strength > FAINTEST * strength.max())
-    fields: Matrix = rows[:, None, i] * columns[None, :, j] * (strength[i, j] / math.sqrt(3))
-    fields = fields.reshape(height * width, -1).T.copy()
-    fields.setflags(write=False)  # it is kept for the next call
-    return fields
+    (rows, s), (columns, t) = (_modes(side, sigma) for side in (height, width))
+    noise = rng.standard_normal((*shape, len(s), len(t)), np.float32)
+    noise *= np.outer(s, t / math.sqrt(3)).astype(np.float32)
+    across = (noise.reshape(-1, len(t)) @ columns.T).reshape(*shape, len(s), width)
+    return (rows @ across).reshape(*shape, height * width)
 
 
-def _smoothing(side: int, sigma: float) -> tuple[Matrix, Matrix]:
-    """Eigenvectors and eigenvalues of the convolution with a Gaussian, zeros beyond the ends."""
+@lru_cache(maxsize=16)
+def _modes(side: int, sigma: float) -> tuple[npt.NDArray[np.float32], Vector]:
+    """Eigenvectors, as columns, and eigenvalues of a convolution with a Gaussian, zeros around.
+
+    Only those that show: Gaussians keep what is smooth.
+    """
     reach = math.ceil(8 * sigma)
     everywhere = np.arange(-reach, reach + 1)
     inside = np.subtract.outer(np.arange(side), np.arange(side))
     with np.errstate(over="ignore"):  # exp(-inf) is 0
         total, gaussian = (np.exp(-0.5 * (x / sigma) ** 2) for x in (everywhere, inside))
     strengths, vectors = np.linalg.eigh(gaussian / total.sum())
-    return vectors, strengths
+    strong = strengths > FAINTEST * strengths.max()
+    modes = vectors[:, strong].astype(np.float32), strengths[strong]
+    for array in modes:
+        array.setflags(write=False)  # they are kept for the next call
+    return modes
