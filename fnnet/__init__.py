@@ -36,6 +36,7 @@ from fnnet.training import (
 from fnnet.trees import tree_allclose, tree_equal, tree_leaves, tree_map, tree_ravel
 
 if TYPE_CHECKING:
+    from fnnet import schedules as schedules
     from fnnet.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
     from fnnet.datasets import (
         DownloadError,
@@ -148,6 +149,8 @@ _LAZY = {
 if not TYPE_CHECKING:  # else a type checker would believe in any name at all
 
     def __getattr__(name):
+        if name == "schedules":
+            return import_module("fnnet.schedules")
         for module, names in _LAZY.items():
             if name in names:
                 return getattr(import_module(f"fnnet.{module}"), name)
@@ -155,4 +158,4 @@ if not TYPE_CHECKING:  # else a type checker would believe in any name at all
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *(name for names in _LAZY.values() for name in names)]
+    return [*globals(), "schedules", *(name for names in _LAZY.values() for name in names)]

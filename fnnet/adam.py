@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fnnet.checks import instance_of
+from fnnet.checks import check_not_negative, check_share, instance_of
 from fnnet.network import Params, check_params
 from fnnet.optimizers import (
     Rate,
-    check_not_negative,
     check_rate,
-    check_share,
     lost_beside,
     own_rate,
     step_by_blocks,

@@ -69,7 +69,8 @@ class Checkpoint(Generic[StateT]):
     Attributes
     ----------
     state : parameters and optimizer: an `RMSPropState`, an `SGDState` or an `AdamState`
-    rng : generator of the batches, as it stood after the epoch
+    rng : generator of the batches, as it stands after the epoch: it is not copied, so save before
+        the next one begins
     epoch : number of epochs done
     history : metrics of these epochs
     """

@@ -54,6 +54,18 @@ def is_number(value: Any) -> bool:
         return False
 
 
+def check_share(name: str, value: float) -> None:
+    """Raise where a decay or a momentum lies outside [0, 1)."""
+    if not (is_number(value) and 0 <= value < 1):
+        raise ValueError(f"{name} must lie in [0, 1), got {value}")
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Raise where a value is not a finite number >= 0."""
+    if not (is_number(value) and value >= 0):
+        raise ValueError(f"{name} must be a finite number >= 0, got {value}")
+
+
 def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
     """float32 or float64, in the machine's byte order."""
     for kind in (np.dtype(np.float32), np.dtype(np.float64)):

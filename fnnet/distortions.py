@@ -17,8 +17,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.checks import Seed, generator, is_number
-from fnnet.optimizers import check_not_negative, check_share
+from fnnet.checks import Seed, check_not_negative, check_share, generator, is_number
 from fnnet.trees import FloatArray, as_array
 
 Images = TypeVar("Images", bound=npt.NDArray[np.uint8] | npt.NDArray[np.floating[Any]])

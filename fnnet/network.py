@@ -54,8 +54,8 @@ class Layer(Tree):
         for name in ("w", "b"):
             array = getattr(self, name)
             plain = as_array(name, array) if isinstance(array, np.ndarray) else array
-            if type(plain) is np.ndarray and (plain is not array or may_change(plain)):
-                object.__setattr__(self, name, read_only(plain.copy())[...])
+            if isinstance(plain, np.ndarray) and (plain is not array or may_change(plain)):
+                object.__setattr__(self, name, read_only(np.array(plain))[...])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +160,7 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
-    """Logarithm of `softmax`, finite wherever the logits are.
+    """Logarithm of `softmax`, finite wherever the logits and their differences are.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def loss_and_grads(
         Loss and gradient are then those of the network so masked
     """
     x = _batch(params, x)
-    masks = masks or (None,) * len(params.layers)
+    masks = (None,) * len(params.layers) if masks is None else masks
     *inputs, z = _activations(params, x, masks)
     y = one_hot(y, z)
     p, log_p = _softmax(z)
@@ -295,8 +295,8 @@ def one_hot(y: Labels, logits: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions;
-        each may have the leading axes of the logits
+    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions,
+        and are scaled to add up to 1; each may have the leading axes of the logits
     logits : (..., N, K) float array
 
     Raises
@@ -307,6 +307,7 @@ def one_hot(y: Labels, logits: FloatArray) -> FloatArray:
     y = check_labels(y, logits.shape)
     if y.dtype.kind == "f":
         distributions: FloatArray = y.astype(logits.dtype, copy=False)
+        distributions = distributions / distributions.sum(axis=-1, keepdims=True)
         return distributions
     columns = np.arange(logits.shape[-1], like=y)[:, None] == y[..., None, :]
     rows: FloatArray = columns.astype(logits.dtype).swapaxes(-1, -2)
@@ -343,7 +344,7 @@ def check_labels(y: Labels, shape: tuple[int, ...]) -> npt.NDArray[Any]:
 
 def _activations(params: Params, x: FloatArray, masks: Masks | None = None) -> list[FloatArray]:
     """Inputs of each layer, then the logits."""
-    masks = masks or (None,) * len(params.layers)
+    masks = (None,) * len(params.layers) if masks is None else masks
     if len(masks) != len(params.layers):
         raise ValueError(
             f"masks must be one for each of {len(params.layers)} layers, got {len(masks)}"

@@ -137,27 +137,19 @@ def swept(x: FloatArray, decay: float, step: int, felt: float = math.inf) -> Flo
     return np.where(np.abs(x) < bound, 0, x)
 
 
-def check_rate(rate: Rate, params: Params) -> None:
-    """Raise where a learning rate is neither a number >= 0 nor one for each member."""
+def check_rate(
+    rate: Rate, params: Params, name: str = "learning_rate", most: float = math.inf
+) -> None:
+    """Raise where a rate is neither a number in its range nor one for each member."""
     members = params.layers[0].w.shape[:-2]
     if is_array(rate) and rate.ndim:
-        fits = rate.shape == members and bool(np.all(np.isfinite(rate) & (rate >= 0)))
+        inside = np.isfinite(rate) & (rate >= 0) & (rate <= most)
+        fits = rate.shape == members and bool(np.all(inside))
     else:
-        fits = is_number(rate) and float(rate) >= 0
+        fits = is_number(rate) and 0 <= float(rate) <= most
     if not fits:
+        bounds = "be a finite number >= 0" if math.isinf(most) else f"lie in [0, {most:g}]"
         raise ValueError(
-            f"learning_rate must be a finite number >= 0, or one for each member of an ensemble "
+            f"{name} must {bounds}, or be one such number for each member of an ensemble "
             f"(shape {members}), got {rate}"
         )
-
-
-def check_share(name: str, value: float) -> None:
-    """Raise where a decay or a momentum lies outside [0, 1)."""
-    if not (is_number(value) and 0 <= value < 1):
-        raise ValueError(f"{name} must lie in [0, 1), got {value}")
-
-
-def check_not_negative(name: str, value: float) -> None:
-    """Raise where a value is not a finite number >= 0."""
-    if not (is_number(value) and value >= 0):
-        raise ValueError(f"{name} must be a finite number >= 0, got {value}")

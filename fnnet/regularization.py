@@ -17,15 +17,24 @@ its `update`. Let what draws random numbers draw from the generator that `train`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.checks import Seed, generator, instance_of, is_number, whole_number
+from fnnet.checks import (
+    Seed,
+    check_not_negative,
+    check_share,
+    generator,
+    instance_of,
+    is_number,
+    whole_number,
+)
 from fnnet.network import Labels, Params, check_layers_once, one_hot
-from fnnet.optimizers import check_not_negative, check_share
+from fnnet.optimizers import check_rate, each_rate
 from fnnet.trees import (
     FloatArray,
     as_array,
@@ -124,12 +133,14 @@ def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floa
     if not (is_number(amount) and 0 <= amount <= 1):
         raise ValueError(f"amount must lie in [0, 1], got {amount}")
     y = as_array("y", y)
+    if y.size == 0:
+        raise ValueError(f"y must hold one label or more, got shape {y.shape}")
     dtype = y.dtype if y.dtype.kind == "f" else np.float64
     rows = one_hot(y, np.broadcast_to(np.zeros((), dtype), (len(y), classes)))
     return rows * (1 - float(amount)) + float(amount) / classes
 
 
-def decay_weights(params: Params, amount: float) -> Params:
+def decay_weights(params: Params, amount: float | FloatArray) -> Params:
     """Weights drawn towards zero, w ← (1 - amount) w; biases stay.
 
     Decoupled weight decay (Loshchilov and Hutter 2019): what AdamW does before each step with
@@ -139,21 +150,21 @@ def decay_weights(params: Params, amount: float) -> Params:
     Parameters
     ----------
     params : the network, or an ensemble
-    amount : in [0, 1]
+    amount : in [0, 1]; for an ensemble perhaps one for each member, an (E,) array
 
     Raises
     ------
     ValueError
-        If the amount lies outside [0, 1].
+        If an amount lies outside [0, 1], or they are not as many as members.
     """
-    if not (is_number(amount) and 0 <= amount <= 1):
-        raise ValueError(f"amount must lie in [0, 1], got {amount}")
-    instance_of(Params, "params", params)
+    check_layers_once(params)
+    check_rate(amount, params, "amount", most=1)
     vector, layout = flat(params)
+    keep = 1 - each_rate(amount, params, layout)
     decayed = empty(layout.size, vector)
     decayed[...] = vector
     for start, stop, _ in layout.parts[::2]:  # weights; biases lie between them
-        decayed[start:stop] *= 1 - float(amount)
+        decayed[start:stop] *= keep if isinstance(keep, float) else keep[start:stop]
     return freeze(decayed, layout)
 
 
@@ -185,7 +196,7 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
     )
     if np.all(norm <= bound):
         return grads
-    factor = bound / np.maximum(norm, bound)
+    factor = np.where(norm > bound, bound / np.where(norm > 0, norm, 1), 1)
 
     def scale(leaf: FloatArray) -> FloatArray:
         scaled: FloatArray = leaf * factor.reshape(factor.shape + (1,) * (leaf.ndim - leading))
@@ -236,14 +247,16 @@ def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bo
 
     Parameters
     ----------
-    losses : of a validation split after each epoch, or any other number to be made small
+    losses : of a validation split after each epoch, or any other number to be made small; one that
+        is not a number counts as no progress
     patience : number of epochs to wait for a loss that is lower than all before, >= 1
     least : by how much it must be lower, >= 0
 
     Raises
     ------
     ValueError
-        If `patience` is below 1 or `least` below 0.
+        If `patience` is below 1 or `least` below 0, or no loss is a number, as those that `train`
+        reports where no test split was given.
 
     Examples
     --------
@@ -254,7 +267,9 @@ def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bo
     """
     whole_number("patience", patience, 1)
     check_not_negative("least", least)
+    if losses and all(map(math.isnan, losses)):
+        raise ValueError("losses must be those of a split that is evaluated, got NaN alone")
+    known = [math.inf if math.isnan(loss) else loss for loss in losses]
     if len(losses) <= patience:
         return False
-    before, lately = losses[:-patience], losses[-patience:]
-    return not min(lately) < min(before) - least
+    return not min(known[-patience:]) < min(known[:-patience]) - least

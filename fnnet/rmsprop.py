@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fnnet.checks import instance_of
+from fnnet.checks import check_not_negative, check_share, instance_of
 from fnnet.network import Params, check_params
 from fnnet.optimizers import (
     FLUSH_EVERY,
     Rate,
-    check_not_negative,
     check_rate,
-    check_share,
     each_rate,
     gradient_vector,
     lost_beside,
@@ -169,10 +167,11 @@ def _general_update(state: RMSPropState, grads: Params) -> RMSPropState:
             square = np.maximum(v - m**2, 0)
         inside, outside = (state.eps, 0) if state.eps_in_sqrt else (0, state.eps)
         step = g / (np.sqrt(square + inside) + outside)
-        if state.momentum:
-            step = step + (0 if u is None else state.momentum * u)
-            u = step = swept(step, state.momentum, state.step)
-        return w - rate * step, v, u, m
+        if not state.momentum:
+            return w - rate * step, v, None, m
+        u = step if u is None else state.momentum * u + step
+        u = swept(u, state.momentum, state.step)
+        return w - rate * u, v, u, m
 
     w, v, u, m = step_by_blocks(
         rule,

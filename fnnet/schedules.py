@@ -17,8 +17,7 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
-from fnnet.checks import whole_number
-from fnnet.optimizers import check_not_negative
+from fnnet.checks import check_not_negative, whole_number
 
 Schedule: TypeAlias = Callable[[int], float]
 
@@ -93,4 +92,6 @@ def warm_up(steps: int, then: Schedule) -> Schedule:
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
     whole_number("steps", steps, 0)
+    if not callable(then):
+        raise TypeError(f"then must be a schedule, a function of the step, got {then!r}")
     return lambda step: then(0) * (step + 1) / steps if step < steps else then(step - steps)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fnnet.checks import instance_of
+from fnnet.checks import check_share, instance_of
 from fnnet.network import Params, check_params
 from fnnet.optimizers import (
     Rate,
     check_rate,
-    check_share,
     own_rate,
     step_by_blocks,
     swept,

@@ -116,6 +116,11 @@ def test_without_jax_registering_says_what_to_install(monkeypatch: pytest.Monkey
         fnnet.register_jax()
 
 
+def test_schedules_are_there_without_an_import_of_their_own() -> None:
+    assert fnnet.schedules.constant(0.1)(5) == 0.1
+    assert "schedules" in dir(fnnet)
+
+
 def test_public_names_exist_once_and_are_all_listed() -> None:
     assert len(set(fnnet.__all__)) == len(fnnet.__all__)
     for name in fnnet.__all__:

@@ -94,6 +94,14 @@ def test_an_array_given_as_a_read_only_view_may_be_used_on() -> None:
     assert layer.w.tolist() == [[1, 1]] * 3
 
 
+def test_memory_mapped_weights_may_be_used_on(tmp_path: Path) -> None:
+    mapped = np.memmap(tmp_path / "w", np.float64, "w+", shape=(2, 2))
+    layer = Layer(mapped, np.zeros(2))
+    mapped[:] = 7
+    assert not layer.w.any()
+    assert type(layer.w) is np.ndarray
+
+
 @MADE
 def test_comparing_and_hashing_raise_nothing(params: Params) -> None:
     other = fnnet.init_params(0, (3, 2))
@@ -410,6 +418,22 @@ def test_gradients_are_the_slopes_of_the_loss(sizes: tuple[int, ...], soft: bool
         vector.astype(np.float64),
     )
     assert relative_error(fnnet.grads(params, x, y), expected) < 1e-7
+
+
+def test_labels_that_all_but_add_up_to_one_have_the_slopes_of_their_loss() -> None:
+    params, x = fnnet.init_params(0, (3, 2), np.float64), np.ones((4, 3))
+    y = np.full((4, 2), 0.5) * 1.0009
+    vector, unravel = fnnet.tree_ravel(params)
+    slopes = oracles.central_differences(
+        lambda v: fnnet.loss(unravel(v), x, y), vector.astype(float)
+    )
+    np.testing.assert_allclose(fnnet.tree_ravel(fnnet.grads(params, x, y))[0], slopes, atol=1e-8)
+
+
+def test_masks_are_one_for_each_layer() -> None:
+    params, x, y = fnnet.init_params(0, (4, 3, 2)), np.ones((2, 4)), np.zeros(2, int)
+    with pytest.raises(ValueError, match="masks must be one for each of 2 layers, got 0"):
+        fnnet.loss_and_grads(params, x, y, ())
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])

@@ -9,11 +9,10 @@ import numpy.typing as npt
 import pytest
 
 import fnnet
+from fnnet.checks import check_not_negative, check_share
 from fnnet.optimizers import (
     FLUSH_EVERY,
-    check_not_negative,
     check_rate,
-    check_share,
     each_rate,
     gradient_vector,
     lost_beside,

@@ -173,6 +173,21 @@ def test_members_of_an_ensemble_are_clipped_one_by_one() -> None:
     assert fnnet.tree_allclose(clipped, expected, 1e-6)
 
 
+def test_a_member_without_gradient_is_clipped_to_nothing_beside_others() -> None:
+    members = stacked(like(PARAMS, 0), like(PARAMS, 0, 0.0))
+    for leaf in fnnet.tree_leaves(fnnet.clip_by_global_norm(members, 0.0)):
+        assert not leaf.any()
+
+
+def test_members_of_an_ensemble_decay_by_their_own_amounts() -> None:
+    members = [like(PARAMS, seed) for seed in range(2)]
+    decayed = fnnet.decay_weights(stacked(*members), np.array([0.25, 0.5]))
+    own = [fnnet.decay_weights(*pair) for pair in zip(members, (0.25, 0.5), strict=True)]
+    assert fnnet.tree_allclose(decayed, stacked(*own), 1e-6)
+    with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], or be .* \(2,\)\), got"):
+        fnnet.decay_weights(stacked(*members), np.array([0.25, 1.5]))
+
+
 def test_weights_decay_and_biases_stay() -> None:
     params = fnnet.tree_map(lambda leaf: leaf + np.float32(1), PARAMS)
     for old, new in zip(params.layers, fnnet.decay_weights(params, 0.25).layers, strict=True):
@@ -199,7 +214,7 @@ def test_adam_with_decayed_weights_is_adamw_of_pytorch() -> None:
 
 
 def test_amounts_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], got -1"):
+    with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], or be .* \(\)\), got -1"):
         fnnet.decay_weights(PARAMS, -1)
     with pytest.raises(ValueError, match="bound must be a finite number >= 0, got nan"):
         fnnet.clip_by_global_norm(PARAMS, np.nan)
@@ -251,12 +266,20 @@ def test_averages_that_cannot_be_are_refused() -> None:
         ([0.5, 0.9, 0.8], 3, 0, False),
         ([0.9, 0.5, 0.8, 0.6], 2, 0, True),
         ([0.5, float("nan")], 1, 0, True),
+        ([float("nan"), 0.9, 0.5], 1, 0, False),
+        ([0.9, float("nan"), 0.4], 2, 0, False),
+        ([float("inf"), float("inf")], 1, 0, True),
     ],
 )
 def test_training_stops_where_nothing_has_got_better(
     losses: list[float], patience: int, least: float, expected: bool
 ) -> None:
     assert fnnet.stop_early(losses, patience, least) is expected
+
+
+def test_losses_of_no_split_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"losses must be those of a split .*, got NaN alone"):
+        fnnet.stop_early([float("nan")], 1)
 
 
 def test_patience_has_a_beginning() -> None:

@@ -441,6 +441,9 @@ def test_trees_that_are_not_used_are_not_there() -> None:
     moving = rmsprop_update(rmsprop_init(PARAMS, momentum=0.9), gradient)
     assert moving.velocity is not None
     assert moving.means is None
+    for centered in (False, True):
+        still = dataclasses.replace(moving, momentum=0.0, centered=centered)
+        assert rmsprop_update(still, gradient).velocity is None
 
 
 @pytest.mark.parametrize(

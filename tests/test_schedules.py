@@ -87,3 +87,8 @@ def test_a_schedule_sets_the_rate_of_every_step() -> None:
 def test_numbers_out_of_range_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_what_follows_a_warm_up_is_a_schedule() -> None:
+    with pytest.raises(TypeError, match=r"then must be a schedule, .* got 0\.1"):
+        warm_up(5, 0.1)  # type: ignore[arg-type]  # as a caller without types may
