@@ -1,13 +1,17 @@
-"""Command lines that answer bad usage with one line, types of their options, and settings kept."""
+"""What scripts share: command lines, types of options, kept settings, and one line a failure."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+import sys
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
+
+from fnnet.files import atomic_write
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,6 +50,44 @@ def not_negative(below: float = math.inf) -> Callable[[str], float]:
         return value
 
     return convert
+
+
+def exit_code(name: str, work: Callable[[], object], extra: str = "scripts") -> int:
+    """Do a script's work: 0, or 1 after a failure, said in one line, or 130 after Ctrl-C.
+
+    Parameters
+    ----------
+    name : the script's
+    work : function without arguments
+    extra : of fnnet's extras the one that has what the script may miss
+    """
+    try:
+        work()
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, ValueError, ImportError, MemoryError, ArithmeticError) as error:
+        advice = f": pip install 'fnnet[{extra}]'" * isinstance(error, ModuleNotFoundError)
+        print(f"{name}: {' '.join(str(error).split())}{advice}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_figure(path: Path) -> None:
+    """Raise now what would keep a figure from being drawn and written when all work is done."""
+    import matplotlib.figure  # noqa: F401
+
+    check_output(path)
+
+
+def check_output(path: Path) -> None:
+    """Make the folder of a file that is to be written, and raise what `atomic_write` would."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(_Rehearsed), atomic_write(path):
+        raise _Rehearsed
+
+
+class _Rehearsed(Exception):
+    """Ends a writing before anything is written."""
 
 
 def flag(option: str) -> str:
