@@ -296,7 +296,8 @@ def test_optimizers_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
     arguments = ["--hidden", "5", "--epochs", "2", "--seeds", "2", "--batch-size", "256"]
     assert compare.main([*arguments, "--figure", str(figure)]) == 0
     assert figure.read_bytes().startswith(b"\x89PNG")
-    rows = capsys.readouterr().out.splitlines()[1:]
+    _, *rows, last = capsys.readouterr().out.splitlines()
+    assert last == f"drawn in {figure}"
     assert [row.split("  ")[0] for row in rows] == list(compare.OPTIMIZERS)
 
 
