@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if settings.out.exists() and settings.out.samefile(settings.checkpoint):
             raise ValueError(f"{settings.out} is the checkpoint, which would be lost")
-        export(fnnet.load_checkpoint(settings.checkpoint).state.params, settings.out)
+        export(fnnet.load_checkpoint(settings.checkpoint, None).state.params, settings.out)
     except ImportError as error:
         print(f"export_onnx.py: {error}: pip install 'fnnet[onnx]'", file=sys.stderr)
         return 1

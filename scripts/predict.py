@@ -55,7 +55,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(settings: argparse.Namespace) -> None:
     """Print a line for each image, then draw the first of them."""
-    params = fnnet.load_checkpoint(settings.checkpoint).state.params
+    params = fnnet.load_checkpoint(settings.checkpoint, None).state.params
     shape = params.layers[0].w.shape
     side = math.isqrt(shape[0])
     if len(shape) != 2 or side**2 != shape[0]:
