@@ -99,6 +99,14 @@ def written(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def keep_settings(path: Path, names: Collection[str], settings: argparse.Namespace) -> None:
+    """Write the settings of these names, those that are None left out, for `kept_settings`."""
+    chosen = {name: getattr(settings, name) for name in names}
+    rest = {name: value for name, value in chosen.items() if value is not None}
+    with atomic_write(path) as file:
+        file.write((json.dumps(rest, indent=1) + "\n").encode())
+
+
 def kept_settings(
     parser: Parser,
     path: Path,
@@ -113,7 +121,7 @@ def kept_settings(
     parser : without defaults; ends the program where there are no settings, or the command line
         has others
     path : JSON file of settings by name
-    names : what the file must hold
+    names : what the file must hold, but for what may change, and nothing else
     given : what the command line says
     may_change : names whose values the command line may replace
     """
@@ -121,11 +129,11 @@ def kept_settings(
         saved = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         parser.error(f"--resume: no run to resume in {path.parent} ({error})")
-    if not isinstance(saved, dict) or set(saved) != set(names):
+    if not isinstance(saved, dict) or not set(names) - set(may_change) <= set(saved) <= set(names):
         parser.error(f"--resume: {path} does not have a run's settings")
     words = []
     for option, value in saved.items():
-        words += [flag(option), *written(value).split()]
+        words += [flag(option), *map(str, value if isinstance(value, list) else [value])]
     kept = vars(parser.parse_args(words))
     for option, value in kept.items():
         if option not in may_change and given.get(option, value) != value:
