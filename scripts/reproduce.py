@@ -226,12 +226,19 @@ def trials(settings: argparse.Namespace, recipe: Recipe) -> list[Trial]:
         return [one(seed) for seed in settings.seeds]
     # Read when NumPy is imported, which spawned processes do anew.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        jobs,
+        get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is answered here
+    ) as pool:
         try:
-            # Runs inherit that they ignore Ctrl-C, even while they import: it is answered here.
+            # Inherited where systems can, so that not even imports are interrupted.
             answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
-            results = pool.map(one, settings.seeds)
-            signal.signal(signal.SIGINT, answer)
+            try:
+                results = pool.map(one, settings.seeds)
+            finally:
+                signal.signal(signal.SIGINT, answer)
             return list(results)
         except BrokenProcessPool as error:
             killed = "a run was killed, perhaps for want of memory: fewer --jobs take less"
