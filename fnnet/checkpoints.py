@@ -126,8 +126,12 @@ def load_checkpoint(
 def load_checkpoint(
     path: str | os.PathLike[str], optimizer: type[StateT], *, limit: int = 2**31
 ) -> Checkpoint[StateT]: ...
+@overload
 def load_checkpoint(
-    path: str | os.PathLike[str], optimizer: type[Any] = RMSPropState, *, limit: int = 2**31
+    path: str | os.PathLike[str], optimizer: None, *, limit: int = 2**31
+) -> Checkpoint[RMSPropState | SGDState | AdamState]: ...
+def load_checkpoint(
+    path: str | os.PathLike[str], optimizer: type[Any] | None = RMSPropState, *, limit: int = 2**31
 ) -> Checkpoint[Any]:
     """Read a checkpoint that `save_checkpoint` wrote.
 
@@ -137,7 +141,7 @@ def load_checkpoint(
     Parameters
     ----------
     path : the file
-    optimizer : type of its state: `RMSPropState`, `SGDState` or `AdamState`
+    optimizer : type of its state: `RMSPropState`, `SGDState` or `AdamState`; None takes any of them
     limit : the most bytes that the file may have; its JSON header may have an eighth of that
 
     Raises
@@ -149,8 +153,8 @@ def load_checkpoint(
     CheckpointError
         If it is not a whole checkpoint of this version.
     """
-    if optimizer not in CHECKS:
-        raise TypeError(f"optimizer must be one of {_known()}, got {optimizer!r:.99}")
+    if optimizer is not None and optimizer not in CHECKS:
+        raise TypeError(f"optimizer must be one of {_known()} or None, got {optimizer!r:.99}")
     whole_number("limit", limit, 0)
     name = os.fspath(path)
     with open(path, "rb") as file:
@@ -193,7 +197,7 @@ def _members(content: bytes, limit: int) -> dict[str, bytes]:
     return members
 
 
-def _checkpoint(members: dict[str, bytes], kind: type[StateT]) -> Checkpoint[StateT]:
+def _checkpoint(members: dict[str, bytes], wanted: type[StateT] | None) -> Checkpoint[StateT]:
     if HEADER not in members:
         raise CheckpointError(f"expected a member {HEADER}, got {sorted(members)[:5]!s:.99}")
     header = json.loads(members[HEADER])
@@ -204,7 +208,7 @@ def _checkpoint(members: dict[str, bytes], kind: type[StateT]) -> Checkpoint[Sta
             f"expected version {VERSION}, got {header.get('version')!s:.99}: "
             "read it with the fnnet that wrote it"
         )
-    state = _state(header, members, kind)
+    state = _state(header, members, wanted)
     history = tuple(Metrics(**_checked(Metrics, row)) for row in header["history"])
     return Checkpoint(state, _generator(header["rng"]), header["epoch"], history)
 
@@ -241,12 +245,15 @@ def _known() -> str:
     return ", ".join(kind.__name__ for kind in CHECKS)
 
 
-def _state(header: dict[str, Any], members: dict[str, bytes], kind: type[StateT]) -> StateT:
+def _state(
+    header: dict[str, Any], members: dict[str, bytes], wanted: type[StateT] | None
+) -> StateT:
     name = header["optimizer"]
-    if name not in {known.__name__ for known in CHECKS}:
+    kind: Any = {known.__name__: known for known in CHECKS}.get(name)
+    if kind is None:
         raise CheckpointError(f"unknown optimizer {name!r:.99}")
-    if name != kind.__name__:
-        raise CheckpointError(f"expected {kind.__name__}, got {name}: give it as the optimizer")
+    if wanted not in (kind, None):
+        raise CheckpointError(f"expected {wanted.__name__}, got {name}: give it as the optimizer")
     dtype = float_dtype(header["dtype"])
     tree_names = [name for name, t in _types(kind).items() if t in TREES]
     trees: dict[str, Any] = {
@@ -255,7 +262,8 @@ def _state(header: dict[str, Any], members: dict[str, bytes], kind: type[StateT]
         if name in header["trees"]
     }
     check_params(trees["params"])
-    return kind(**trees, **_checked(kind, header["numbers"]))
+    state: StateT = kind(**trees, **_checked(kind, header["numbers"]))
+    return state
 
 
 def _shapes(header: dict[str, Any]) -> Iterator[tuple[int, ...]]:

@@ -89,7 +89,7 @@ def fetch(
     ----------
     file : RemoteFile
     folder : Path
-        Made if absent.
+        Made if absent, and left only if something came.
     mirrors : sequence of str
         URLs of folders, http or https. An https one is not followed to plain http.
     progress : bool
@@ -110,6 +110,7 @@ def fetch(
         If the folder cannot be written or the disk is full.
     """
     _check_mirrors(mirrors)
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name
     abandoned = _ABANDONED + 6 * timeout
@@ -128,6 +129,9 @@ def fetch(
                     return mirror
     finally:
         _release_part(part, target)
+        with suppress(OSError):  # not empty: something came
+            for path in absent:
+                path.rmdir()
     raise DownloadError(f"no mirror delivered {file.name}:{''.join(answers)}")
 
 

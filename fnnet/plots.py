@@ -28,6 +28,7 @@ Images: TypeAlias = npt.NDArray[np.uint8] | FloatArray
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#B4B4B4", "#333333"
 DPI = 150
 WIDTH = 8.4  # inches of the widest figures
+NUMBER_WIDTH = 0.38  # inches of the widest probability beside its margins
 
 # What to write where the fonts that ship lack the letters.
 ROMAJI = dict(
@@ -110,8 +111,9 @@ def plot_predictions(
     """Images beside bars of their logits; the prediction is blue where right, orange where wrong.
 
     Bars begin a little below an image's least logit: only differences between logits mean anything.
-    Beside each name that the network finds at all likely stands its probability; where the
-    prediction is wrong, the bar of the true class is dark and the image framed.
+    Beside each name that the network finds at all likely stands its probability, beyond the end of
+    a coloured bar that is too short for it; where the prediction is wrong, the bar of the true
+    class is dark and the image framed.
 
     Parameters
     ----------
@@ -172,20 +174,23 @@ def _draw_bars(axes: Axes, logits: FloatArray, truth: int, names: Sequence[str])
     colours[truth] = INK
     colours[guess] = BLUE if guess == truth else ORANGE
     low = 1.05 * logits.min() - 0.05 * logits.max()
+    inches = axes.bbox.width / DPI  # of the longest bar
     axes.barh(np.arange(k), logits - low, left=low, color=colours, height=0.8)
     axes.set_yticks(np.arange(k), names, fontsize=7)
     axes.set_ylim(k - 0.5, -0.5)
     axes.margins(x=0)
     for i, p in enumerate(softmax(logits)):
         if p >= 0.01 or i in (guess, truth):
+            coloured = colours[i] != GREY
+            short = (logits[i] - low) * inches <= NUMBER_WIDTH * (logits.max() - low)
             axes.annotate(
                 _percent(float(p)),
-                (low, i),
+                (logits[i] if coloured and short else low, i),
                 xytext=(2, -0.5),
                 textcoords="offset points",
                 va="center",
                 fontsize=6,
-                color=INK if colours[i] == GREY else "white",
+                color="white" if coloured and not short else INK,
             )
 
 

@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -29,14 +29,20 @@ from typing import Any
 
 import numpy as np
 from contestants import DISTRIBUTIONS, KINDS, Worker, environment, load, version_of
+from options import Parser, at_least, check_figure, check_output, exit_code
 
 import fnnet
+from fnnet.files import atomic_write
 
 SIZES = (784, 128, 10)
 OTHER_SIZES = ((784, 800, 10), (784, 512, 512, 10))
 OTHER_BATCH_SIZE = 128
 ROWS = (1, 1_000, 10_000)  # images classified at once
-PREDICTORS = ("fnnet", "torch", "sklearn", "jax")  # one a library: they predict in one way each
+ABLE = {  # contestants that a section can measure, where not all
+    "inference": ("fnnet", "torch", "sklearn", "jax"),  # one a library: it predicts in one way
+    "memory": tuple(name for name in KINDS if name != "products"),
+    "profile": ("fnnet",),
+}
 MODULES = {
     "numpy": "numpy",
     "fnnet": "fnnet",
@@ -142,7 +148,7 @@ def measure_networks(plan: Plan) -> list[Row]:
 
 def measure_inference(plan: Plan) -> list[Row]:
     """Seconds from images to classes."""
-    rows, names = [], [name for name in plan.names if name in PREDICTORS]
+    rows, names = [], able(plan, "inference")
     for threads in plan.threads:
         progress(f"inference, {plural(threads, 'thread')}")
         with team(plan, threads, names) as workers:
@@ -166,7 +172,12 @@ def measure_import(plan: Plan) -> list[Row]:
     for _ in range(3 * plan.rounds + 1):
         for name, command in commands.items():
             began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", command], env=environment(1), check=True)
+            subprocess.run(
+                [sys.executable, "-c", command],
+                env=environment(1),
+                stderr=subprocess.DEVNULL,  # where Ctrl-C would leave a traceback
+                check=True,
+            )
             seconds[name].append(time.perf_counter() - began)
     start = median(seconds.pop("nothing")[1:])
     return [
@@ -228,8 +239,7 @@ def installed_size(name: str) -> int:
 def measure_memory(plan: Plan) -> list[Row]:
     """Peak memory of a fresh process: library and data loaded, then one epoch trained."""
     progress("memory")
-    names = [name for name in plan.names if name != "products"]
-    with team(plan, max(plan.threads), names) as workers:
+    with team(plan, max(plan.threads), able(plan, "memory")) as workers:
         ask_all(workers, "start", sizes=SIZES, batch_size=OTHER_BATCH_SIZE)
         loaded = ask_all(workers, "memory")
         ask_all(workers, "epoch")
@@ -243,7 +253,7 @@ def measure_profile(plan: Plan) -> list[Row]:
     """Microseconds of the parts of fnnet's step."""
     rows = []
     for threads in plan.threads:
-        with team(plan, threads, ["fnnet"]) as workers:
+        with team(plan, threads, able(plan, "profile")) as workers:
             for batch_size in plan.batch_sizes:
                 progress(f"profile, batch {batch_size}, {plural(threads, 'thread')}")
                 steps = max(10, min(1_000, plan.rounds * plan.samples // batch_size))
@@ -388,6 +398,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def able(plan: Plan, section: str) -> list[str]:
+    """Contestants of the plan that a section can measure."""
+    return [name for name in plan.names if name in ABLE.get(section, KINDS)]
+
+
 def unique(values: Iterator[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
 
@@ -455,8 +470,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         label_ends(axes, ends)
     panels[0].set_ylabel("seconds an epoch")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=160)
 
 
 def label_ends(axes: Any, ends: Mapping[str, tuple[float, float]]) -> None:
@@ -486,30 +501,21 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     return [(a + b) / 2 for a, b in zip(up, reversed(down), strict=True)]
 
 
-def positive(text: str) -> int:
-    """A whole number from 1 up."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got {text!r}")
-    return int(text)
-
-
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data-dir", default=os.environ.get("FNNET_DATA") or None, help="folder of MNIST")
     add("--contestants", nargs="+", choices=KINDS, metavar="NAME", help=", ".join(KINDS))
     add("--sections", nargs="+", choices=SECTIONS, metavar="NAME", help=", ".join(SECTIONS))
     add("--profile", action="store_const", const=["profile"], dest="sections", help="that alone")
-    add("--batch-sizes", nargs="+", type=positive, metavar="N")
-    add("--threads", nargs="+", type=positive, metavar="N", help="default: all cores, then one")
-    add("--rounds", type=positive, metavar="N", help="default: 5")
+    add("--batch-sizes", nargs="+", type=at_least(1), metavar="N")
+    add("--threads", nargs="+", type=at_least(1), metavar="N", help="default: all cores, then one")
+    add("--rounds", type=at_least(1), metavar="N", help="default: 5")
     add("--quick", action="store_true", help="few images, rounds and batch sizes: a minute")
     add("--plot", type=Path, default=Path("runs/benchmark.png"), metavar="FILE")
     add("--json", type=Path, metavar="FILE", help="write every number measured")
     add("--from", type=Path, metavar="FILE", dest="source", help="print and draw those of --json")
-    return parser.parse_args(arguments)
+    return parser.parse_args(argv)
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
@@ -534,6 +540,16 @@ def plan_of(options: argparse.Namespace) -> Plan:
     )
 
 
+def sections_of(options: argparse.Namespace, plan: Plan) -> list[str]:
+    """The sections asked for, else all that have whom to measure."""
+    empty = [section for section in options.sections or SECTIONS if not able(plan, section)]
+    if options.sections and empty:
+        fit = ", ".join(ABLE[empty[0]])
+        names = " ".join(plan.names)
+        raise ValueError(f"--sections {empty[0]} measures none of {names}, expected one of {fit}")
+    return [section for section in options.sections or SECTIONS if section not in empty]
+
+
 def measure(plan: Plan, sections: Sequence[str]) -> dict[str, Any]:
     """Every number of these sections, as JSON has them."""
     results: dict[str, Any] = {"machine": machine(plan), "samples": plan.samples}
@@ -550,21 +566,45 @@ def report(results: Mapping[str, Any]) -> Iterator[str]:
             yield from tables(results[section], results["samples"])
 
 
-def main() -> None:
-    options = parse()
+def read(path: Path) -> dict[str, Any]:
+    """What --json wrote."""
+    results: dict[str, Any] = json.loads(path.read_text("utf-8"))
     try:
-        if options.source:
-            results = json.loads(options.source.read_text())
-        else:
-            results = measure(plan_of(options), options.sections or list(SECTIONS))
-    except (OSError, ValueError) as error:
-        sys.exit(f"benchmark.py: {error}")
+        list(report(results))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} does not hold what --json writes") from error
+    return results
+
+
+def check_outputs(options: argparse.Namespace, sections: Collection[str]) -> None:
+    """Raise now what would keep the outputs of these sections from being written."""
+    if "epoch" in sections:
+        check_figure(options.plot)
+    if options.json:
+        check_output(options.json)
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.source:
+        results = read(options.source)
+        check_outputs(options, results)
+    else:
+        plan = plan_of(options)
+        sections = sections_of(options, plan)
+        check_outputs(options, sections)
+        results = measure(plan, sections)
     print(*report(results), sep="\n\n")
     if options.json:
-        options.json.write_text(json.dumps(results) + "\n")
+        with atomic_write(options.json) as file:
+            file.write((json.dumps(results) + "\n").encode())
     if "epoch" in results:
         draw(results, options.plot)
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(argv)
+    return exit_code("benchmark.py", lambda: run(options), extra="bench")
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from options import Parser, at_least, check_figure, exit_code
 
 import fnnet
 from fnnet.files import atomic_write
@@ -31,18 +32,19 @@ OPTIMIZERS: dict[str, Start] = {
 # Colours that colour-blind readers tell apart: B. Wong, Nature Methods 8, 441 (2011).
 COLOURS = ("#B4B4B4", "#333333", "#0072B2", "#56B4E9", "#D55E00")
 RATES = np.logspace(-4, 1, 11)
+HIGHEST = 3  # loss drawn, more than that of guessing: what is above would flatten the rest
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--dataset", choices=("digits", "mnist"), default="digits")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
-    add("--hidden", type=int, nargs="+", default=[64], metavar="N", help="default: 64")
-    add("--epochs", type=int, default=20, metavar="N", help="default: 20")
-    add("--batch-size", type=int, default=32, metavar="N", help="default: 32")
-    add("--seeds", type=int, default=5, metavar="N", help="default: 5")
-    add("--figure", type=Path, default=Path("optimizers.png"), metavar="FILE")
+    add("--hidden", type=at_least(1), nargs="+", default=[64], metavar="N", help="default: 64")
+    add("--epochs", type=at_least(1), default=20, metavar="N", help="default: 20")
+    add("--batch-size", type=at_least(1), default=32, metavar="N", help="default: 32")
+    add("--seeds", type=at_least(1), default=5, metavar="N", help="default: 5")
+    add("--figure", type=Path, default="runs/optimizers.png", metavar="FILE")
     return parser.parse_args(argv)
 
 
@@ -79,20 +81,20 @@ def draw(curves: dict[str, Array], epochs: int) -> Any:
         course.plot(
             range(1, epochs + 1),
             curve[:, best].mean(-1),
-            label=f"{name}, {RATES[best]:.2g}",
+            label=f"{name}, rate {RATES[best]:.2g}",
             **style,
         )
     lowest = min(float(np.nanmin(curve[-1].mean(-1))) for curve in curves.values())
     for axes, title, label in (
-        (grid, "validation loss at the end (nats)", "learning rate"),
-        (course, "validation loss at the best rate (nats)", "epoch"),
+        (grid, "validation loss at the end", "learning rate"),
+        (course, "validation loss at the best rate", "epoch"),
     ):
-        axes.set_title(title, fontsize=10, loc="left")
+        axes.set_title(f"{title} (nats, cut off at {HIGHEST})", fontsize=10, loc="left")
         axes.set_xlabel(label, fontsize=9)
         axes.set_yscale("log")
         axes.set_yticks([0.1, 0.2, 0.5, 1, 2], ["0.1", "0.2", "0.5", "1", "2"])
         axes.set_yticks([], minor=True)
-        axes.set_ylim(0.85 * lowest, 3)
+        axes.set_ylim(0.85 * lowest, HIGHEST)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         axes.grid(axis="y", color="#E8E8E8", lw=0.6)
@@ -108,29 +110,25 @@ def best_rate(curve: Array) -> int:
     return int(np.argmin(np.where(np.isfinite(last), last, math.inf)))
 
 
+def run(settings: argparse.Namespace) -> None:
+    check_figure(settings.figure)
+    data = fnnet.load_dataset(settings.dataset, settings.data_dir)
+    train, validation = fnnet.hold_out(0, data.train, len(data.train) // 5)
+    curves = {}
+    print(f"{'optimizer':22}  best rate  validation loss after {settings.epochs} epochs")
+    for name, start in OPTIMIZERS.items():
+        curve = losses(start, settings, train, validation, len(data.classes))
+        best, curves[name] = best_rate(curve), curve
+        last = curve[-1, best]
+        print(f"{name:22}  {RATES[best]:9.2g}  {last.mean():.4f} ± {last.std():.4f}", flush=True)
+    with atomic_write(settings.figure) as file:
+        draw(curves, settings.epochs).savefig(file, format="png")
+    print(f"drawn in {settings.figure}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     settings = parse(argv)
-    try:
-        data = fnnet.load_dataset(settings.dataset, settings.data_dir)
-        train, validation = fnnet.hold_out(0, data.train, len(data.train) // 5)
-        curves = {}
-        print(f"{'optimizer':22}  best rate  validation loss after {settings.epochs} epochs")
-        for name, start in OPTIMIZERS.items():
-            curve = losses(start, settings, train, validation, len(data.classes))
-            best, curves[name] = best_rate(curve), curve
-            last = curve[-1, best]
-            print(
-                f"{name:22}  {RATES[best]:9.2g}  {last.mean():.4f} ± {last.std():.4f}", flush=True
-            )
-        settings.figure.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(settings.figure) as file:
-            draw(curves, settings.epochs).savefig(file, format="png")
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, ValueError, ImportError) as error:
-        print(f"compare_optimizers.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("compare_optimizers.py", lambda: run(settings))
 
 
 if __name__ == "__main__":

@@ -472,7 +472,8 @@ class Worker:
         return answer["result"]
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, whatever it is doing."""
+        self.process.terminate()
         self.process.communicate()
 
 

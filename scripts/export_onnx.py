@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from options import Parser
+from options import Parser, exit_code
 
 import fnnet
 from fnnet.files import atomic_write
@@ -75,8 +76,11 @@ def as_onnx(params: fnnet.Params) -> onnx.ModelProto:
     return model
 
 
-def export(params: fnnet.Params, out: Path) -> None:
+def export(checkpoint: Path, out: Path) -> None:
     """Write the network in the format that the file's suffix names."""
+    if out.exists() and out.samefile(checkpoint):
+        raise ValueError(f"{out} is the checkpoint, which would be lost")
+    params = fnnet.load_checkpoint(checkpoint, None).state.params
     if params.layers[0].w.ndim != 2:
         raise ValueError("the checkpoint holds an ensemble, expected one network")
     if out.suffix == ".onnx":
@@ -100,17 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = parser.parse_args(argv)
     if settings.out.suffix not in (".onnx", ".npz"):
         parser.error(f"out must end in .onnx or .npz, got {settings.out}")
-    try:
-        if settings.out.exists() and settings.out.samefile(settings.checkpoint):
-            raise ValueError(f"{settings.out} is the checkpoint, which would be lost")
-        export(fnnet.load_checkpoint(settings.checkpoint).state.params, settings.out)
-    except ImportError as error:
-        print(f"export_onnx.py: {error}: pip install 'fnnet[onnx]'", file=sys.stderr)
-        return 1
-    except (OSError, ValueError) as error:
-        print(f"export_onnx.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    work = partial(export, settings.checkpoint, settings.out)
+    return exit_code("export_onnx.py", work, extra="onnx")
 
 
 if __name__ == "__main__":

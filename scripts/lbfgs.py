@@ -18,16 +18,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from options import Parser, at_least, not_negative
+from options import Parser, at_least, exit_code, not_negative
 
 import fnnet
 from fnnet.network import Labels
 from fnnet.trees import FloatArray
-
-try:
-    from scipy.optimize import minimize
-except ImportError as error:
-    sys.exit(f"lbfgs.py: {error}: pip install 'fnnet[scipy]'")
 
 
 def train(
@@ -37,6 +32,8 @@ def train(
 
     Minimises loss + penalty / 2N * (sum of squared weights, biases left out) in float64.
     """
+    from scipy.optimize import minimize
+
     start, unravel = fnnet.tree_ravel(params)
     is_weight, _ = fnnet.tree_ravel(
         fnnet.tree_map(lambda leaf: np.full_like(leaf, leaf.ndim > 1), params)
@@ -108,17 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--seed", type=at_least(0), default=0, metavar="N", help="default: 0")
     add("--compare", action="store_true", help="train scikit-learn's, too")
     args = parser.parse_args(argv)
-    try:
-        run(args)
-    except KeyboardInterrupt:
-        return 130
-    except ArithmeticError as error:
-        print(f"lbfgs.py: {error}", file=sys.stderr)
-        return 1
-    except ImportError as error:
-        print(f"lbfgs.py: {error}: pip install 'fnnet[scipy]'", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("lbfgs.py", lambda: run(args), extra="scipy")
 
 
 if __name__ == "__main__":

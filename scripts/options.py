@@ -1,13 +1,17 @@
-"""Command lines that answer bad usage with one line, types of their options, and settings kept."""
+"""What scripts share: command lines, types of options, kept settings, and one line a failure."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+import sys
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
+
+from fnnet.files import atomic_write
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,6 +52,44 @@ def not_negative(below: float = math.inf) -> Callable[[str], float]:
     return convert
 
 
+def exit_code(name: str, work: Callable[[], object], extra: str = "scripts") -> int:
+    """Do a script's work: 0, or 1 after a failure, said in one line, or 130 after Ctrl-C.
+
+    Parameters
+    ----------
+    name : the script's
+    work : function without arguments
+    extra : of fnnet's extras the one that has what the script may miss
+    """
+    try:
+        work()
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, ValueError, ImportError, MemoryError, ArithmeticError) as error:
+        advice = f": pip install 'fnnet[{extra}]'" * isinstance(error, ModuleNotFoundError)
+        print(f"{name}: {' '.join(str(error).split())}{advice}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_figure(path: Path) -> None:
+    """Raise now what would keep a figure from being drawn and written when all work is done."""
+    import matplotlib.figure  # noqa: F401
+
+    check_output(path)
+
+
+def check_output(path: Path) -> None:
+    """Make the folder of a file that is to be written, and raise what `atomic_write` would."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(_Rehearsed), atomic_write(path):
+        raise _Rehearsed
+
+
+class _Rehearsed(Exception):
+    """Ends a writing before anything is written."""
+
+
 def flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
@@ -55,6 +97,14 @@ def flag(option: str) -> str:
 def written(value: object) -> str:
     """A value as on a command line."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def keep_settings(path: Path, names: Collection[str], settings: argparse.Namespace) -> None:
+    """Write the settings of these names, those that are None left out, for `kept_settings`."""
+    chosen = {name: getattr(settings, name) for name in names}
+    rest = {name: value for name, value in chosen.items() if value is not None}
+    with atomic_write(path) as file:
+        file.write((json.dumps(rest, indent=1) + "\n").encode())
 
 
 def kept_settings(
@@ -71,7 +121,7 @@ def kept_settings(
     parser : without defaults; ends the program where there are no settings, or the command line
         has others
     path : JSON file of settings by name
-    names : what the file must hold
+    names : what the file must hold, but for what may change, and nothing else
     given : what the command line says
     may_change : names whose values the command line may replace
     """
@@ -79,11 +129,11 @@ def kept_settings(
         saved = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         parser.error(f"--resume: no run to resume in {path.parent} ({error})")
-    if not isinstance(saved, dict) or set(saved) != set(names):
+    if not isinstance(saved, dict) or not set(names) - set(may_change) <= set(saved) <= set(names):
         parser.error(f"--resume: {path} does not have a run's settings")
     words = []
     for option, value in saved.items():
-        words += [flag(option), *written(value).split()]
+        words += [flag(option), *map(str, value if isinstance(value, list) else [value])]
     kept = vars(parser.parse_args(words))
     for option, value in kept.items():
         if option not in may_change and given.get(option, value) != value:

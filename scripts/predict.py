@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from options import Parser, at_least
+from options import Parser, at_least, exit_code
 
 import fnnet
 from fnnet.datasets import FASHION_MNIST, KMNIST, MNIST
@@ -55,7 +55,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(settings: argparse.Namespace) -> None:
     """Print a line for each image, then draw the first of them."""
-    params = fnnet.load_checkpoint(settings.checkpoint).state.params
+    params = fnnet.load_checkpoint(settings.checkpoint, None).state.params
     shape = params.layers[0].w.shape
     side = math.isqrt(shape[0])
     if len(shape) != 2 or side**2 != shape[0]:
@@ -195,14 +195,7 @@ def draw(
 
 def main(argv: Sequence[str] | None = None) -> int:
     settings = parse(argv)
-    try:
-        run(settings)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, ValueError, ImportError, MemoryError) as error:
-        print(f"predict.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("predict.py", lambda: run(settings))
 
 
 if __name__ == "__main__":

@@ -13,15 +13,16 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
-from options import Parser, at_least
+from options import Parser, at_least, check_figure, exit_code
 
 import fnnet
 from fnnet.files import atomic_write
@@ -127,7 +128,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--dataset", choices=("mnist", "digits"), default="mnist")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
     add("--figure", type=Path, metavar="FILE", help="draw distorted images and train nothing")
-    return parser.parse_args(argv)
+    settings = parser.parse_args(argv)
+    if settings.figure and not RECIPES[settings.name].distortions:
+        distorting = ", ".join(name for name, recipe in RECIPES.items() if recipe.distortions)
+        parser.error(f"--figure: {settings.name} distorts no images, expected one of {distorting}")
+    return settings
 
 
 def start(rng: np.random.Generator, sizes: Sequence[int], recipe: Recipe) -> fnnet.Params:
@@ -148,8 +153,6 @@ def fit(
     recipe: Recipe, split: fnnet.Split, classes: int, rng: np.random.Generator, bar: bool
 ) -> fnnet.Params:
     """The parameters after the last epoch; a terminal may show a bar meanwhile."""
-    from tqdm import tqdm
-
     sizes = (split.x[0].size, *recipe.hidden, classes)
     steps = recipe.epochs * -(-len(split) // recipe.batch_size)
     schedule = learning_rates(recipe, steps)
@@ -168,7 +171,12 @@ def fit(
         return fnnet.rmsprop_update(replace(state, learning_rate=rate), grads)
 
     state = fnnet.rmsprop_init(start(rng, sizes, recipe), recipe.rate, recipe.decay)
-    for _ in tqdm(range(recipe.epochs), unit="epoch", leave=False, disable=None if bar else True):
+    epochs: Iterable[int] = range(recipe.epochs)
+    if bar and sys.stderr.isatty():
+        from tqdm import tqdm
+
+        epochs = tqdm(epochs, unit="epoch", leave=False)
+    for _ in epochs:
         for x, y in fnnet.batches(rng, split, recipe.batch_size):
             state, _ = fnnet.train_step(state, x, y, gradient=gradient, update=update)
     return state.params
@@ -205,7 +213,8 @@ def trial(settings: argparse.Namespace, recipe: Recipe, seed: int) -> Trial:
     seconds = time.perf_counter() - began
     images = len(train) * recipe.epochs * recipe.members
     done = Trial(error(members, held_out), seconds, images)
-    print(f"seed {seed}: {done.error:.2f} % after {seconds:.0f} s", file=sys.stderr)
+    # In one piece, else lines of runs side by side may mix.
+    sys.stderr.write(f"seed {seed}: {done.error:.2f} % after {seconds:.0f} s\n")
     return done
 
 
@@ -221,9 +230,23 @@ def trials(settings: argparse.Namespace, recipe: Recipe) -> list[Trial]:
         jobs,
         get_context("spawn"),
         initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends them without a word
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is answered here
     ) as pool:
-        return list(pool.map(one, settings.seeds))
+        try:
+            # Inherited where systems can, so that not even imports are interrupted.
+            answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            try:
+                results = pool.map(one, settings.seeds)
+            finally:
+                signal.signal(signal.SIGINT, answer)
+            return list(results)
+        except BrokenProcessPool as error:
+            killed = "a run was killed, perhaps for want of memory: fewer --jobs take less"
+            raise ChildProcessError(killed) from error
+        except KeyboardInterrupt:
+            for child in active_children():
+                child.terminate()
+            raise
 
 
 def run(settings: argparse.Namespace) -> None:
@@ -259,6 +282,7 @@ def row(name: str, recipe: Recipe, widths: Sequence[int], done: Sequence[Trial])
 
 def draw(settings: argparse.Namespace) -> None:
     """An image of each class in the first column, distorted copies beside it."""
+    check_figure(settings.figure)
     from matplotlib.figure import Figure
 
     columns = 14
@@ -274,21 +298,14 @@ def draw(settings: argparse.Namespace) -> None:
     axes.imshow(table.reshape(len(firsts) * height, columns * width), cmap="Greys", vmin=0)
     axes.axvline(width - 0.5, color="#0072B2", lw=1.5)
     axes.set_axis_off()
-    settings.figure.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(settings.figure) as file:
         figure.savefig(file, format="png")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     settings = parse(argv)
-    try:
-        draw(settings) if settings.figure else run(settings)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, ValueError, ImportError) as error:
-        print(f"reproduce.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    work = draw if settings.figure else run
+    return exit_code("reproduce.py", lambda: work(settings))
 
 
 if __name__ == "__main__":

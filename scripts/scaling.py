@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -22,8 +23,10 @@ from typing import Any
 import numpy as np
 from benchmark import digits, processor
 from contestants import synthetic
+from options import Parser, check_figure, exit_code
 
 import fnnet
+from fnnet.files import atomic_write
 from fnnet.trees import FloatArray
 
 BATCH_SIZE = 128
@@ -169,21 +172,19 @@ def draw(pairs: Sequence[tuple[Curve, Sequence[float]]], caption: str, path: Pat
         axes.spines[["top", "right"]].set_visible(False)
     last.set_axis_off()
     last.text(0, 0.5, caption, fontsize=9, color="#444444", va="center")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=160)
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few sizes, once each: seconds")
     parser.add_argument("--plot", type=Path, default=Path("runs/scaling.png"), metavar="FILE")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    options = parse()
+def run(options: argparse.Namespace) -> None:
+    check_figure(options.plot)
     setting = (
         processor(),
         f"threads: {os.environ.get('OMP_NUM_THREADS', os.cpu_count())}",
@@ -199,5 +200,10 @@ def main() -> None:
     draw(pairs, "\n".join((*setting, "dashed: the line fitted")), options.plot)
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(argv)
+    return exit_code("scaling.py", lambda: run(options))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from options import Parser, at_least, not_negative
+from options import Parser, at_least, check_output, exit_code, not_negative
 
 import fnnet
 from fnnet.files import atomic_write
@@ -51,6 +51,7 @@ def take(ensemble: fnnet.Params, member: int) -> fnnet.Params:
 
 
 def run(settings: argparse.Namespace) -> None:
+    check_output(settings.figure)
     data = fnnet.load_digits()
     train, validation = fnnet.hold_out(0, data.train, 300)
     sizes = (data.train.x[0].size, *settings.hidden, len(data.classes))
@@ -98,6 +99,7 @@ def difference(ensemble: fnnet.Params, members: Sequence[fnnet.Params]) -> float
 def draw(settings: argparse.Namespace, losses: npt.NDArray[np.float64]) -> None:
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, NullLocator
     except ImportError:
         print("the figure needs matplotlib: pip install 'fnnet[scripts]'")
         return
@@ -110,16 +112,17 @@ def draw(settings: argparse.Namespace, losses: npt.NDArray[np.float64]) -> None:
     axes.set_xlabel("learning rate")
     axes.set_ylabel("validation loss (nats)")
     axes.set_title(
-        f"{losses.size} networks trained at once: a dot each, the mean of {losses.shape[1]} seeds",
+        f"{losses.size} networks trained at once: a dot each, "
+        f"the line the mean of {losses.shape[1]} seeds",
         fontsize=9,
         loc="left",
     )
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.tick_params(which="both", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E8E8E8", lw=0.6)
-    settings.figure.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(settings.figure) as file:
         figure.savefig(file, format="png")
     print(f"drawn in {settings.figure}")
@@ -127,15 +130,8 @@ def draw(settings: argparse.Namespace, losses: npt.NDArray[np.float64]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     settings = parse(argv)
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # a rate that is too large shows as nan
-            run(settings)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, ValueError) as error:
-        print(f"sweep.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    with np.errstate(over="ignore", invalid="ignore"):  # a rate that is too large shows as nan
+        return exit_code("sweep.py", lambda: run(settings))
 
 
 if __name__ == "__main__":

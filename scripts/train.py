@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 import math
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from options import Parser, at_least, flag, kept_settings, not_negative
+from options import Parser, at_least, keep_settings, kept_settings, not_negative
 
 import fnnet
 from fnnet.files import atomic_write
@@ -35,6 +35,7 @@ Checkpoint: TypeAlias = fnnet.Checkpoint[fnnet.RMSPropState]
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist")
 DEFAULTS: dict[str, Any] = {
     "dataset": "digits",
+    "data_dir": None,
     "hidden": [128],
     "epochs": None,
     "batch_size": 32,
@@ -46,7 +47,7 @@ DEFAULTS: dict[str, Any] = {
     "validation": 0,
 }
 EPOCHS = {"digits": 30}  # of a small data set; 10 of the others
-MAY_CHANGE = ("epochs", "learning_rate")  # when a run is resumed
+MAY_CHANGE = ("data_dir", "epochs", "learning_rate")  # when a run is resumed
 
 
 class UsageError(ValueError):
@@ -58,7 +59,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
     add("--dataset", choices=DATASETS, help="default: digits")
-    add("--data-dir", metavar="DIR", help="folder of the data set's four files")
+    add(
+        "--data-dir",
+        type=os.path.abspath,
+        metavar="DIR",
+        help="folder of the data set's four files",
+    )
     add("--hidden", type=at_least(1), nargs="+", metavar="N", help="widths; default: 128")
     add("--epochs", type=at_least(0), metavar="N", help="default: 30 for digits, else 10")
     add("--batch-size", type=at_least(1), metavar="N", help="default: 32")
@@ -68,7 +74,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=at_least(0), metavar="N", help="default: 0")
     add("--dtype", choices=("float32", "float64"), help="default: float32")
     add("--validation", type=at_least(0), metavar="N", help="samples held out from training")
-    add("--resume", action="store_true", help="go on; --epochs and --learning-rate may change")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on; --data-dir, --epochs, --learning-rate may change",
+    )
     add("--out", type=Path, metavar="DIR", help="the run's folder; default: a new one, see above")
     add("--figures", type=Path, metavar="DIR", help="folder of the figures; default: the run's")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -79,7 +89,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     saved = {}
     if resume:
         saved = kept_settings(parser, given["out"] / "run.json", DEFAULTS, given, MAY_CHANGE)
-    others = {"data_dir": None, "resume": False, "out": None, "figures": None, "quiet": False}
+    others = {"resume": False, "out": None, "figures": None, "quiet": False}
     settings = argparse.Namespace(**{**DEFAULTS, **others, **saved, **given})
     if settings.epochs is None:
         settings.epochs = EPOCHS.get(settings.dataset, 10)
@@ -172,7 +182,8 @@ def started(
             f"{settings.out} holds a run: continue it with --resume, or choose another --out"
         )
     settings.out.mkdir(parents=True, exist_ok=True)
-    write_settings(settings)  # before the checkpoint: killed between, a run is resumed from these
+    # Before the checkpoint: killed between, a run is resumed from these.
+    keep_settings(settings.out / "run.json", DEFAULTS, settings)
     checkpoint = fnnet.Checkpoint(state, rng)
     fnnet.save_checkpoint(settings.out / "checkpoint.npz", checkpoint)
     return checkpoint
@@ -186,7 +197,7 @@ def resumed(settings: argparse.Namespace) -> Checkpoint:
             f"--epochs must be >= {checkpoint.epoch}, what the run to resume has done, "
             f"got {settings.epochs}"
         )
-    write_settings(settings)
+    keep_settings(settings.out / "run.json", DEFAULTS, settings)
     state = replace(checkpoint.state, learning_rate=settings.learning_rate)
     return replace(checkpoint, state=state)
 
@@ -295,11 +306,6 @@ def some_of_each(test: fnnet.Split, params: fnnet.Params) -> list[int]:
     return [*right[: 12 - len(mistakes)].tolist(), *mistakes]
 
 
-def write_settings(settings: argparse.Namespace) -> None:
-    chosen = json.dumps({name: getattr(settings, name) for name in DEFAULTS}, indent=1)
-    write_text(settings.out / "run.json", chosen + "\n")
-
-
 def write_text(path: Path, text: str) -> None:
     with atomic_write(path) as file:
         file.write(text.encode("utf-8"))
@@ -307,9 +313,8 @@ def write_text(path: Path, text: str) -> None:
 
 def resume_command(settings: argparse.Namespace) -> str:
     words = [sys.orig_argv[0], sys.argv[0], "--resume", "--out", str(settings.out)]
-    for option in ("data_dir", "figures"):
-        if getattr(settings, option) is not None:
-            words += [flag(option), str(getattr(settings, option))]
+    if settings.figures is not None:
+        words += ["--figures", str(settings.figures)]
     return shlex.join([*words, "--quiet"] if settings.quiet else words)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import zlib
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import Parser, at_least, kept_settings, not_negative
+from options import Parser, at_least, keep_settings, kept_settings, not_negative
 
 import fnnet
 from fnnet.batches import IntArray
@@ -29,13 +30,14 @@ from fnnet.trees import FloatArray
 
 DEFAULTS: dict[str, Any] = {
     "dataset": "digits",
+    "data_dir": None,
     "hidden": [128],
     "epochs": 10,
     "batch_size": 32,
     "learning_rate": 1e-3,
     "seed": 0,
 }
-MAY_CHANGE = ("epochs", "learning_rate")  # when a run is resumed
+MAY_CHANGE = ("data_dir", "epochs", "learning_rate")  # when a run is resumed
 
 
 def shards(
@@ -126,6 +128,7 @@ def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnn
     settings, path = args.out / "run.json", args.out / "checkpoint.npz"
     if args.resume and path.exists():
         checkpoint = fnnet.load_checkpoint(path)
+        keep_settings(settings, DEFAULTS, args)
         state = replace(checkpoint.state, learning_rate=args.learning_rate)
         return replace(checkpoint, state=state)
     if not args.resume and (settings.exists() or path.exists()):
@@ -134,8 +137,7 @@ def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnn
     params = fnnet.init_params(rng, (data.train.x[0].size, *args.hidden, len(data.classes)))
     checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params, args.learning_rate), rng)
     args.out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(settings) as file:
-        file.write(json.dumps({name: getattr(args, name) for name in DEFAULTS}).encode())
+    keep_settings(settings, DEFAULTS, args)
     fnnet.save_checkpoint(path, checkpoint)
     return checkpoint
 
@@ -198,16 +200,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__.splitlines()[0], argument_default=argparse.SUPPRESS)
     add = parser.add_argument
     add("--dataset", choices=("digits", "mnist", "fashion-mnist", "kmnist"), help="default: digits")
-    add("--data-dir", metavar="DIR", help="folder of the data set's four files")
+    add(
+        "--data-dir",
+        type=os.path.abspath,
+        metavar="DIR",
+        help="folder of the data set's four files",
+    )
     add("--hidden", type=at_least(1), nargs="+", metavar="N", help="default: 128")
     add("--epochs", type=at_least(0), metavar="N", help="default: 10")
     add("--batch-size", type=at_least(1), metavar="N", help="of all ranks together; default: 32")
     add("--learning-rate", type=not_negative(), metavar="X", help="default: 0.001")
     add("--seed", type=at_least(0), metavar="N", help="default: 0")
     add("--out", type=Path, metavar="DIR", help="default: runs/mpi")
-    add("--resume", action="store_true", help="go on; --epochs and --learning-rate may change")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on; --data-dir, --epochs, --learning-rate may change",
+    )
     add("--measure", action="store_true", help="time steps instead, and print them as JSON")
-    others = {"data_dir": None, "out": Path("runs/mpi"), "resume": False, "measure": False}
+    others: dict[str, Any] = {"out": Path("runs/mpi"), "resume": False, "measure": False}
     given = others | vars(parser.parse_args(argv))
     saved = {}
     if given["resume"]:

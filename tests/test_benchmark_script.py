@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -135,22 +136,114 @@ def test_plot_is_a_picture_and_can_be_drawn_again_from_the_numbers(quick: tuple[
         (("--batch-sizes", "-1"), 2, "--batch-sizes"),
         (("--data-dir", "absent"), 1, "absent"),
         (("--from", "absent.json"), 1, "absent.json"),
+        (("--from", "list.json"), 1, "list.json does not hold what --json writes"),
+        (("--from", "empty.json"), 1, "empty.json does not hold what --json writes"),
+        (("--sections", "inference", "--contestants", "products"), 1, "measures none of products"),
+        (("--sections", "profile", "--contestants", "products"), 1, "measures none of products"),
+        (("--sections", "memory", "--contestants", "products"), 1, "measures none of products"),
+        (("--json", "list.json/raw.json"), 1, "list.json"),
+        (("--plot", "list.json/plot.png"), 1, "list.json"),
     ],
 )
 def test_bad_arguments_get_one_line(
     tmp_path: Path, arguments: tuple[str, ...], status: int, said: str
 ) -> None:
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "empty.json").write_text("{}")
     result = run(tmp_path, "benchmark.py", "--quick", *arguments)
     assert result.returncode == status
     assert "Traceback" not in result.stderr
-    assert said in result.stderr.splitlines()[-1]
+    notes = [line for line in result.stderr.splitlines() if "not installed" not in line]
+    assert len(notes) == 1
+    assert said in notes[0]
     assert result.stdout == ""
+
+
+def test_sections_that_have_nobody_to_measure_are_left_out_unless_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from benchmark import Plan, parse, sections_of
+
+    plan = Plan(["products"], None, 1, [1], [32], 1)
+    assert sections_of(parse([]), plan) == ["epoch", "networks", "import", "size"]
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+import benchmark, contestants
+ask, workers, timers = contestants.Worker.ask, [], []
+def ask_and_interrupt(worker, question, **arguments):
+    if question == "epoch" and len(set(workers)) == 2 and not timers:
+        timers.append(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)))
+        timers[0].start()
+    workers.append(worker)
+    return ask(worker, question, **arguments)
+contestants.Worker.ask = ask_and_interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
+code = benchmark.main()
+print(len(set(workers)), [worker.process.poll() is None for worker in set(workers)])
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_an_interrupted_benchmark_ends_with_its_workers_without_a_word(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    names = ("--contestants", "fnnet", "products", "--rounds", "99")
+    result = subprocess.run(
+        [sys.executable, "interrupted.py", "--quick", "--threads", "1", *names],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{SCRIPTS.parent}{os.pathsep}{SCRIPTS}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "2 [False, False]\n", "")
+
+
+def test_an_interrupted_measurement_of_growth_ends_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import scaling
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fnnet, "train_step", interrupt)
+    assert scaling.main(["--quick", "--plot", str(tmp_path / "scaling.png")]) == 130
+    assert capsys.readouterr().err == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", ["benchmark", "scaling"])
+def test_what_would_keep_the_plot_from_being_drawn_is_told_before_measuring(
+    script: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    main = importlib.import_module(script).main
+    cases = ("file/plot.png", "file"), ("plot.png", "pip install 'fnnet[")
+    for plot, said in cases:
+        assert main(["--quick", "--plot", plot]) == 1
+        output, errors = capsys.readouterr()
+        assert output == ""
+        assert said in errors.splitlines()[-1]
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
 
 
 def test_contestant_that_is_not_installed_is_named(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.path.insert(0, sys.argv.pop(1));"
-        "import benchmark; benchmark.main()"
+        "import benchmark; sys.exit(benchmark.main())"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, str(SCRIPTS), "--quick", "--contestants", "torch"],

@@ -319,6 +319,16 @@ def test_a_state_of_another_optimizer_must_be_asked_for(path: Path) -> None:
     assert bits(load(path, fnnet.SGDState).state.params) == bits(saved.state.params)
 
 
+@pytest.mark.parametrize("start", [fnnet.rmsprop_init, fnnet.sgd_init, fnnet.adam_init])
+def test_a_state_of_any_optimizer_is_loaded_where_any_is_asked_for(path: Path, start: Any) -> None:
+    saved = Checkpoint(start(trained().params), np.random.default_rng(0))
+    save(path, saved)
+    loaded: Any = load(path, None)
+    assert type(loaded.state) is type(saved.state)
+    assert loaded.state.step == saved.state.step
+    assert bits(loaded.state.params) == bits(trained().params)
+
+
 # Damage
 
 

@@ -98,6 +98,17 @@ def test_when_all_mirrors_fail_the_error_says_what_each_answered(
     assert set(m.contents(tmp_path)) <= {LEFTOVER}
 
 
+def test_a_folder_into_which_nothing_came_is_not_left_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "typo"
+    with m.mirror(FILES, m.status(404)) as server, pytest.raises(DownloadError):
+        fetch(FILE, folder, [server.url])
+    assert list(tmp_path.iterdir()) == []
+    folder.mkdir(parents=True)  # the user's own
+    with m.mirror(FILES, m.status(404)) as server, pytest.raises(DownloadError):
+        fetch(FILE, folder, [server.url])
+    assert folder.is_dir()
+
+
 def test_nobody_listening_and_no_such_host_are_passed_over(tmp_path: Path) -> None:
     with m.mirror(FILES) as gone:
         pass

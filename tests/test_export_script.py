@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,17 @@ def test_ten_lines_of_numpy_read_the_npz(params: fnnet.Params, tmp_path: Path) -
     np.testing.assert_allclose(
         np.load(tmp_path / "logits.npy"), fnnet.forward(params, X), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("start", [fnnet.sgd_init, fnnet.adam_init])
+def test_a_network_of_any_optimizer_is_exported(tmp_path: Path, start: Any) -> None:
+    params = fnnet.init_params(0, (64, 10))
+    checkpoint = fnnet.Checkpoint(start(params), np.random.default_rng(0))
+    fnnet.save_checkpoint(tmp_path / "checkpoint.npz", checkpoint)
+    result = run(tmp_path, "checkpoint.npz", "network.npz")
+    assert result.returncode == 0, result.stderr
+    with np.load(tmp_path / "network.npz") as arrays:
+        np.testing.assert_array_equal(arrays["w1"], params.layers[0].w)
 
 
 def test_other_suffixes_absent_checkpoints_and_ensembles_are_refused(tmp_path: Path) -> None:

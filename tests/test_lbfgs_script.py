@@ -102,7 +102,14 @@ def test_its_comparison_shows_one_minimum(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    "option", [("--penalty", "-1"), ("--penalty", "nan"), ("--hidden", "0"), ("--iterations", "0")]
+    "option",
+    [
+        ("--penalty", "-1"),
+        ("--penalty", "nan"),
+        ("--hidden", "0"),
+        ("--iterations", "0"),
+        ("--seed", "-1"),
+    ],
 )
 def test_bad_usage_is_one_line(option: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -117,9 +124,14 @@ def test_a_penalty_without_a_finite_objective_is_told(capsys: pytest.CaptureFixt
 
 
 def test_a_missing_library_is_named(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['scipy'] = None; sys.path[0] = sys.argv.pop(1); import lbfgs"
+    code = (
+        "import sys; sys.modules['scipy'] = None; sys.path[0] = sys.argv.pop(1);"
+        "import lbfgs; sys.exit(lbfgs.main())"
+    )
     command = [sys.executable, "-c", code, str(SCRIPTS)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert "pip install 'fnnet[scipy]'" in result.stderr
     assert "Traceback" not in result.stderr
+    usage = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60)
+    assert (usage.returncode, usage.stderr) == (0, "")

@@ -203,6 +203,19 @@ def test_the_settings_are_written_before_the_checkpoint(tmp_path: Path) -> None:
         train_mpi.begin(train_mpi.parse(["--out", str(tmp_path)]), fnnet.load_digits())
 
 
+def test_a_resumed_run_finds_its_data_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = ("--out", str(tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    train_mpi.begin(train_mpi.parse(["--data-dir", "my data", *out]), fnnet.load_digits())
+    monkeypatch.chdir("/")
+    assert train_mpi.parse(["--resume", *out]).data_dir == str(tmp_path / "my data")
+    other = train_mpi.parse(["--resume", *out, "--data-dir", str(tmp_path / "other")])
+    train_mpi.begin(other, fnnet.load_digits())
+    assert train_mpi.parse(["--resume", *out]).data_dir == str(tmp_path / "other")
+
+
 def test_a_resumed_run_keeps_its_settings_but_for_epochs_and_learning_rate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

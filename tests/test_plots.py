@@ -93,6 +93,25 @@ def test_probabilities_are_written_and_never_claim_certainty() -> None:
     assert second == ["> 99 %", "< 1 %"]
 
 
+@pytest.mark.parametrize("logit", np.linspace(0, 12, 25))
+def test_the_probability_of_a_confident_mistake_can_be_read_whatever_its_bar(logit: float) -> None:
+    logits = np.array([[logit, 12.0, *np.linspace(0, 3, 8)]])
+    figure = plots.plot_predictions(np.ones((1, 4, 4)), logits, np.array([0]))
+    bars = figure.axes[1]
+    figure.canvas.draw()
+    text, bar = bars.texts[0], bars.patches[0].get_window_extent()
+    where = text.get_window_extent()
+    if text.get_color() == "white":
+        assert bar.x0 < where.x0 < where.x1 < bar.x1
+    else:
+        assert bar.x1 < where.x0 < where.x1 < figure.bbox.x1
+
+
+def test_probabilities_of_equal_logits_are_drawn_without_bars() -> None:
+    figure = plots.plot_predictions(np.ones((1, 4, 4)), np.zeros((1, 4)), np.array([1]))
+    assert {text.get_color() for text in figure.axes[1].texts} == {plots.INK}
+
+
 def test_hiragana_are_written_in_letters_that_fonts_have() -> None:
     names = tuple("おきすつなはまやれを")
     figure = plots.plot_predictions(np.ones((1, 4, 4)), np.eye(10)[:1], classes=names)

@@ -177,6 +177,19 @@ def test_light_ink_of_the_right_size_is_taken_as_it_is() -> None:
     np.testing.assert_array_equal(predict.prepare(image, 28), image)
 
 
+@pytest.mark.parametrize("start", [fnnet.sgd_init, fnnet.adam_init])
+def test_a_network_of_any_optimizer_classifies(
+    network: Path, capsys: pytest.CaptureFixture[str], start: Any
+) -> None:
+    params = fnnet.load_checkpoint(network).state.params
+    fnnet.save_checkpoint(network, fnnet.Checkpoint(start(params), np.random.default_rng(0)))
+    image = np.zeros((28, 28), np.uint8)
+    image[:, 20:] = 255
+    fnnet.write_idx(network.with_name("images"), image[None])
+    assert run(network, network.with_name("images")) == 0
+    assert ": 1 " in capsys.readouterr().out
+
+
 def test_it_prints_a_line_for_each_image_and_draws_them(
     network: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

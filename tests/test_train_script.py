@@ -179,6 +179,32 @@ def test_resuming_refuses_other_settings_and_other_folders(
         assert is_one_line(capsys.readouterr().err)
 
 
+def test_a_resumed_run_finds_its_data_from_any_folder(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load(name: str, directory: str | None) -> fnnet.Dataset:
+        asked.append(directory)
+        return fnnet.load_digits()
+
+    monkeypatch.setattr(fnnet, "load_dataset", load)
+    out = ("--out", str(tmp_path / "run"), "--epochs", "0", "--quiet")
+    assert code(script, *out, "--data-dir", "my data") == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for options in ((), ("--data-dir", "other"), ()):
+        assert code(script, "--resume", *out, *options) == 0
+    other = str(tmp_path / "elsewhere" / "other")
+    assert asked == [str(tmp_path / "my data")] * 2 + [other] * 2
+
+
+def test_a_run_that_was_given_no_folder_of_data_is_resumed_without_one(script: ModuleType) -> None:
+    assert code(script, "--epochs", "0", "--out", "run", "--quiet") == 0
+    assert "data_dir" not in Path("run/run.json").read_text()
+    assert code(script, "--resume", "--out", "run", "--quiet") == 0
+
+
 def test_a_diverged_run_goes_on_with_a_smaller_learning_rate(
     script: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:

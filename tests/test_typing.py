@@ -73,6 +73,7 @@ TYPES = {
     "next(fnnet.train(state, split, rng=0, epochs=1))": "fnnet.training.Epoch",
     "fnnet.evaluate(params, split).confusion": "dtype[signedinteger[",
     "fnnet.load_checkpoint('run').state": "fnnet.rmsprop.RMSPropState",
+    "fnnet.load_checkpoint('run', None).state": "fnnet.sgd.SGDState",  # one of a union
     "fnnet.hold_out(0, split, 2)": "tuple[fnnet.batches.Split, fnnet.batches.Split]",
     "fnnet.tree_equal(params, params)": "bool",
 }
