@@ -1,7 +1,4 @@
-"""fnnet: feed-forward neural networks as pure functions over NumPy arrays.
-
-The names below stand in the order in which the README introduces them.
-"""
+"""fnnet: feed-forward neural networks as pure functions over NumPy arrays."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -58,7 +55,7 @@ if TYPE_CHECKING:
         stop_early,
     )
 
-__all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
+__all__ = [  # noqa: RUF022  # the order of the README's table, not the alphabet's
     "Layer",
     "Params",
     "init_params",
@@ -71,27 +68,22 @@ __all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
     "loss_and_grads",
     "predict",
     "predict_proba",
-    "RMSPropState",
     "rmsprop_init",
     "rmsprop_update",
-    "SGDState",
+    "RMSPropState",
     "sgd_init",
     "sgd_update",
-    "AdamState",
     "adam_init",
     "adam_update",
-    "Split",
-    "Dataset",
+    "SGDState",
+    "AdamState",
     "batches",
-    "as_inputs",
     "hold_out",
-    "distort",
+    "as_inputs",
     "train_step",
     "train",
-    "evaluate",
     "Epoch",
     "Metrics",
-    "Evaluation",
     "DivergenceError",
     "dropout_masks",
     "smooth_labels",
@@ -99,15 +91,20 @@ __all__ = [  # noqa: RUF022  # the README's order, not the alphabet's
     "decay_weights",
     "moving_average",
     "stop_early",
-    "Checkpoint",
+    "distort",
+    "evaluate",
+    "Evaluation",
     "save_checkpoint",
     "load_checkpoint",
+    "Checkpoint",
     "CheckpointError",
     "load_digits",
     "load_mnist",
     "load_fashion_mnist",
     "load_kmnist",
     "load_dataset",
+    "Dataset",
+    "Split",
     "DownloadError",
     "read_idx",
     "write_idx",

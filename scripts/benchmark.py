@@ -169,6 +169,8 @@ def measure_import(plan: Plan) -> list[Row]:
     modules = [MODULES[name] for name in installed(plan)]
     commands = {"nothing": "pass"} | {module: f"import {module}" for module in modules}
     seconds: dict[str, list[float]] = {name: [] for name in commands}
+    # What is installed has its bytecode beside it.
+    setting = {k: v for k, v in environment(1).items() if k != "PYTHONDONTWRITEBYTECODE"}
     for _ in range(3 * plan.rounds + 1):
         for name, command in commands.items():
             began = time.perf_counter()

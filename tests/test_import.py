@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass
@@ -114,6 +115,15 @@ def test_without_jax_registering_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "jax.tree_util", None)
     with pytest.raises(ImportError, match="register_jax needs JAX: pip install jax"):
         fnnet.register_jax()
+
+
+def test_public_names_stand_in_the_order_of_the_readmes_table() -> None:
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
+    table = readme[readme.index("## The functions") :]
+    found = [re.search(rf"\b{name}\b", table[table.index("| | |") :]) for name in fnnet.__all__]
+    starts = [match.start() if match else -1 for match in found]
+    assert starts == sorted(starts)
+    assert min(starts) > 0
 
 
 def test_schedules_are_there_without_an_import_of_their_own() -> None:
