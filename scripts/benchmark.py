@@ -176,7 +176,7 @@ def measure_import(plan: Plan) -> list[Row]:
             began = time.perf_counter()
             subprocess.run(
                 [sys.executable, "-c", command],
-                env=environment(1),
+                env=setting,
                 stderr=subprocess.DEVNULL,  # where Ctrl-C would leave a traceback
                 check=True,
             )
