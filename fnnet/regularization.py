@@ -267,7 +267,7 @@ def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bo
     """
     whole_number("patience", patience, 1)
     check_not_negative("least", least)
-    if losses and all(map(math.isnan, losses)):
+    if len(losses) and all(map(math.isnan, losses)):
         raise ValueError("losses must be those of a split that is evaluated, got NaN alone")
     known = [math.inf if math.isnan(loss) else loss for loss in losses]
     if len(losses) <= patience:
