@@ -107,12 +107,21 @@ def _places(node: ast.AST) -> Iterator[Place]:
         if name in ("annotation", "returns"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST):
+            if isinstance(child, ast.AST) and not _is_switch(node, child):
                 yield from _places(child)
 
 
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_switch(node: ast.AST, child: ast.AST) -> bool:
+    """Whether a keyword's value is True or False: left out, the keyword has the other value."""
+    return (
+        isinstance(node, ast.keyword)
+        and isinstance(child, ast.Constant)
+        and isinstance(child.value, bool)
+    )
 
 
 def _is_for_types(node: ast.AST) -> bool:

@@ -274,6 +274,13 @@ def test_trees_of_ours_are_told_from_others() -> None:
     assert not is_frozen(fnnet.Params(ours.layers))
 
 
+def test_leaves_are_cut_out_but_once() -> None:
+    params, x, y = oracles.problem()
+    gradient = fnnet.grads(params, x, y)
+    assert gradient.layers is gradient.layers
+    assert gradient.layers[0].w is gradient.layers[0].w
+
+
 def test_what_a_tree_lacks_is_an_attribute_error() -> None:
     params, x, y = oracles.problem()
     gradient = fnnet.grads(params, x, y)
