@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from fnnet import schedules as schedules
 from fnnet.adam import AdamState, adam_init, adam_update
 from fnnet.batches import Dataset, Split, as_inputs, batches, hold_out
 from fnnet.network import (
@@ -33,7 +34,6 @@ from fnnet.training import (
 from fnnet.trees import tree_allclose, tree_equal, tree_leaves, tree_map, tree_ravel
 
 if TYPE_CHECKING:
-    from fnnet import schedules as schedules
     from fnnet.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
     from fnnet.datasets import (
         DownloadError,
@@ -146,8 +146,6 @@ _LAZY = {
 if not TYPE_CHECKING:  # else a type checker would believe in any name at all
 
     def __getattr__(name):
-        if name == "schedules":
-            return import_module("fnnet.schedules")
         for module, names in _LAZY.items():
             if name in names:
                 return getattr(import_module(f"fnnet.{module}"), name)
@@ -155,4 +153,4 @@ if not TYPE_CHECKING:  # else a type checker would believe in any name at all
 
 
 def __dir__() -> list[str]:
-    return [*globals(), "schedules", *(name for names in _LAZY.values() for name in names)]
+    return [*globals(), *(name for names in _LAZY.values() for name in names)]
