@@ -434,6 +434,19 @@ def test_members_of_an_ensemble_have_momentum_of_their_own() -> None:
     )
 
 
+def test_a_variance_that_rounding_makes_negative_counts_as_zero() -> None:
+    params = fnnet.init_params(0, (4, 3))
+    gradient = fnnet.tree_map(np.ones_like, params)
+    state, below = rmsprop_init(params, centered=True), False
+    for _ in range(200):
+        state = rmsprop_update(state, gradient)
+        assert state.means is not None
+        v, m = (fnnet.tree_ravel(tree)[0] for tree in (state.mean_squares, state.means))
+        below |= bool(np.any(v < m**2))
+    assert below
+    assert np.isfinite(fnnet.tree_ravel(state.params)[0]).all()
+
+
 def test_trees_that_are_not_used_are_not_there() -> None:
     gradient = like(PARAMS, 0)
     plain = rmsprop_update(rmsprop_init(PARAMS), gradient)
