@@ -436,9 +436,9 @@ def test_members_of_an_ensemble_have_momentum_of_their_own() -> None:
 
 def test_a_variance_that_rounding_makes_negative_counts_as_zero() -> None:
     params = fnnet.init_params(0, (4, 3))
-    gradient = fnnet.tree_map(np.ones_like, params)
-    state, below = rmsprop_init(params, centered=True), False
-    for _ in range(200):
+    gradient = fnnet.tree_map(lambda leaf: np.full_like(leaf, 0.3), params)
+    state, below = rmsprop_init(params, decay=0.5, centered=True), False
+    for _ in range(50):
         state = rmsprop_update(state, gradient)
         assert state.means is not None
         v, m = (fnnet.tree_ravel(tree)[0] for tree in (state.mean_squares, state.means))
