@@ -96,6 +96,15 @@ def test_rates_of_members_are_as_many_finite_numbers_from_zero_on(rates: Any) ->
         check_rate(np.array(rates), members)
 
 
+def test_a_bound_is_within_its_range() -> None:
+    members = stacked(*[fnnet.init_params(seed, (3, 2)) for seed in range(2)])
+    for whole in (1.0, np.array([0.0, 1.0])):
+        check_rate(whole, members, "amount", most=1)
+    for more in (1.001, np.array([0.0, 1.001])):
+        with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], or be one such number"):
+            check_rate(more, members, "amount", most=1)
+
+
 @pytest.mark.parametrize("wrong", [-1e-9, np.nan, np.inf, None, "a", np.array([0.1])])
 def test_numbers_outside_their_ranges_are_named(wrong: Any) -> None:
     check_not_negative("eps", 0)
