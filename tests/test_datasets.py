@@ -516,3 +516,7 @@ def test_the_whole_of_mnist_is_what_was_published() -> None:
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009
     ]  # fmt: skip
     assert round(float(mnist.train.x.mean()) / 255, 4) == 0.1307
+
+
+def test_the_digits_are_called_by_their_numbers() -> None:
+    assert load_digits().classes == tuple("0123456789")
