@@ -103,8 +103,8 @@ def each_rate(rate: Rate, params: Params, layout: Layout[Params]) -> Rate:
 def own_rate(state: Any) -> None:
     """Copy a learning rate into a new state where the caller could still write to it."""
     rate = state.learning_rate
-    if type(rate) is np.ndarray and may_change(rate):
-        object.__setattr__(state, "learning_rate", read_only(rate.copy())[...])
+    if isinstance(rate, np.ndarray) and may_change(rate):
+        object.__setattr__(state, "learning_rate", read_only(np.array(rate))[...])
 
 
 def vanishing(decay: float, like: FloatArray) -> float:

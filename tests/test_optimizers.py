@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -94,6 +95,14 @@ def test_rates_of_members_are_as_many_finite_numbers_from_zero_on(rates: Any) ->
     check_rate(np.array([0.0, 0.1]), members)
     with pytest.raises(ValueError, match=r"learning_rate must be .* \(shape \(2,\)\), got \[+"):
         check_rate(np.array(rates), members)
+
+
+def test_memory_mapped_rates_may_be_used_on(tmp_path: Path) -> None:
+    members = stacked(*[fnnet.init_params(seed, (3, 2)) for seed in range(2)])
+    mapped = np.memmap(tmp_path / "rates", np.float64, "w+", shape=(2,))
+    state = fnnet.rmsprop_init(members, mapped)
+    mapped[:] = 7
+    assert not np.any(state.learning_rate)
 
 
 def test_a_bound_is_within_its_range() -> None:
