@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -12,6 +13,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fnnet.files import atomic_write
+
+DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist")
+RUN: dict[str, Any] = {
+    "dataset": "digits",
+    "data_dir": None,
+    "hidden": [128],
+    "epochs": None,
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "seed": 0,
+}  # options that a run keeps, and their defaults
+EPOCHS = {"digits": 30}  # of a small data set; 10 of the others
+MAY_CHANGE = ("data_dir", "epochs", "learning_rate")  # when a run is resumed
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,6 +64,28 @@ def not_negative(below: float = math.inf) -> Callable[[str], float]:
         return value
 
     return convert
+
+
+def add_run_options(parser: Parser) -> None:
+    """The options of `RUN`, and --resume."""
+    add = parser.add_argument
+    add("--dataset", choices=DATASETS, help="default: digits")
+    add(
+        "--data-dir",
+        type=os.path.abspath,
+        metavar="DIR",
+        help="folder of the data set's four files",
+    )
+    add("--hidden", type=at_least(1), nargs="+", metavar="N", help="widths; default: 128")
+    add("--epochs", type=at_least(0), metavar="N", help="default: 30 for digits, else 10")
+    add("--batch-size", type=at_least(1), metavar="N", help="default: 32")
+    add("--learning-rate", type=not_negative(), metavar="X", help="default: 0.001")
+    add("--seed", type=at_least(0), metavar="N", help="default: 0")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on; --data-dir, --epochs, --learning-rate may change",
+    )
 
 
 def exit_code(name: str, work: Callable[[], object], extra: str = "scripts") -> int:
@@ -100,43 +136,50 @@ def written(value: object) -> str:
 
 
 def keep_settings(path: Path, names: Collection[str], settings: argparse.Namespace) -> None:
-    """Write the settings of these names, those that are None left out, for `kept_settings`."""
+    """Write the settings of these names, those that are None left out, for `complete`."""
     chosen = {name: getattr(settings, name) for name in names}
     rest = {name: value for name, value in chosen.items() if value is not None}
     with atomic_write(path) as file:
         file.write((json.dumps(rest, indent=1) + "\n").encode())
 
 
-def kept_settings(
-    parser: Parser,
-    path: Path,
-    names: Collection[str],
-    given: Mapping[str, Any],
-    may_change: Collection[str],
-) -> dict[str, Any]:
-    """Settings of the run to resume, held to the same rules as those of a command line.
+def complete(
+    parser: Parser, given: dict[str, Any], kept: Mapping[str, Any], others: Mapping[str, Any]
+) -> argparse.Namespace:
+    """What a command line says, completed by the run to resume, then by defaults.
 
     Parameters
     ----------
-    parser : without defaults; ends the program where there are no settings, or the command line
-        has others
-    path : JSON file of settings by name
-    names : what the file must hold, but for what may change, and nothing else
-    given : what the command line says
-    may_change : names whose values the command line may replace
+    parser : without defaults; ends the program where what it was given cannot be
+    given : options by name; "out", the run's folder, must be one of them or of the others
+    kept : names and defaults of the options that `keep_settings` keeps in the folder's run.json
+    others : names and defaults of the rest
     """
+    settings = {**others, **given}
+    if settings["resume"]:
+        settings = {**_kept_settings(parser, settings["out"] / "run.json", kept, given), **settings}
+    settings = {**kept, **settings}
+    if settings["epochs"] is None:
+        settings["epochs"] = EPOCHS.get(settings["dataset"], 10)
+    return argparse.Namespace(**settings)
+
+
+def _kept_settings(
+    parser: Parser, path: Path, names: Collection[str], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings of the run to resume, held to the same rules as those of a command line."""
     try:
         saved = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         parser.error(f"--resume: no run to resume in {path.parent} ({error})")
-    if not isinstance(saved, dict) or not set(names) - set(may_change) <= set(saved) <= set(names):
+    if not isinstance(saved, dict) or not set(names) - set(MAY_CHANGE) <= set(saved) <= set(names):
         parser.error(f"--resume: {path} does not have a run's settings")
     words = []
     for option, value in saved.items():
         words += [flag(option), *map(str, value if isinstance(value, list) else [value])]
     kept = vars(parser.parse_args(words))
     for option, value in kept.items():
-        if option not in may_change and given.get(option, value) != value:
+        if option not in MAY_CHANGE and given.get(option, value) != value:
             parser.error(
                 f"{flag(option)} is {written(value)} in the run to resume, "
                 f"got {written(given[option])}"

@@ -12,7 +12,6 @@ import argparse
 import csv
 import io
 import math
-import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from options import Parser, at_least, keep_settings, kept_settings, not_negative
+from options import RUN, Parser, add_run_options, at_least, complete, keep_settings, not_negative
 
 import fnnet
 from fnnet.files import atomic_write
@@ -32,22 +31,14 @@ if TYPE_CHECKING:
 Epoch: TypeAlias = fnnet.Epoch[fnnet.RMSPropState]
 Checkpoint: TypeAlias = fnnet.Checkpoint[fnnet.RMSPropState]
 
-DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist")
 DEFAULTS: dict[str, Any] = {
-    "dataset": "digits",
-    "data_dir": None,
-    "hidden": [128],
-    "epochs": None,
-    "batch_size": 32,
-    "learning_rate": 1e-3,
+    **RUN,
     "decay": 0.9,
     "eps": 1e-8,
-    "seed": 0,
     "dtype": "float32",
     "validation": 0,
 }
-EPOCHS = {"digits": 30}  # of a small data set; 10 of the others
-MAY_CHANGE = ("data_dir", "epochs", "learning_rate")  # when a run is resumed
+OTHERS: dict[str, Any] = {"resume": False, "out": None, "figures": None, "quiet": False}
 
 
 class UsageError(ValueError):
@@ -57,43 +48,19 @@ class UsageError(ValueError):
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options as given, completed by those of the run to resume, then by the defaults."""
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
+    add_run_options(parser)
     add = parser.add_argument
-    add("--dataset", choices=DATASETS, help="default: digits")
-    add(
-        "--data-dir",
-        type=os.path.abspath,
-        metavar="DIR",
-        help="folder of the data set's four files",
-    )
-    add("--hidden", type=at_least(1), nargs="+", metavar="N", help="widths; default: 128")
-    add("--epochs", type=at_least(0), metavar="N", help="default: 30 for digits, else 10")
-    add("--batch-size", type=at_least(1), metavar="N", help="default: 32")
-    add("--learning-rate", type=not_negative(), metavar="X", help="default: 0.001")
     add("--decay", type=not_negative(below=1), metavar="X", help="of RMSProp's mean squares; 0.9")
     add("--eps", type=not_negative(), metavar="X", help="beside RMSProp's root; default: 1e-8")
-    add("--seed", type=at_least(0), metavar="N", help="default: 0")
     add("--dtype", choices=("float32", "float64"), help="default: float32")
     add("--validation", type=at_least(0), metavar="N", help="samples held out from training")
-    add(
-        "--resume",
-        action="store_true",
-        help="go on; --data-dir, --epochs, --learning-rate may change",
-    )
     add("--out", type=Path, metavar="DIR", help="the run's folder; default: a new one, see above")
     add("--figures", type=Path, metavar="DIR", help="folder of the figures; default: the run's")
     add("--quiet", action="store_true", help="print nothing but errors")
     given = vars(parser.parse_args(argv))
-    resume = given.get("resume", False)
-    if resume and "out" not in given:
+    if "resume" in given and "out" not in given:
         given["out"] = last_run(given.get("dataset", DEFAULTS["dataset"]))
-    saved = {}
-    if resume:
-        saved = kept_settings(parser, given["out"] / "run.json", DEFAULTS, given, MAY_CHANGE)
-    others = {"resume": False, "out": None, "figures": None, "quiet": False}
-    settings = argparse.Namespace(**{**DEFAULTS, **others, **saved, **given})
-    if settings.epochs is None:
-        settings.epochs = EPOCHS.get(settings.dataset, 10)
-    return settings
+    return complete(parser, given, DEFAULTS, OTHERS)
 
 
 def default_folders(dataset: str) -> Iterator[Path]:

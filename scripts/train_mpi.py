@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 import zlib
@@ -21,23 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import Parser, at_least, keep_settings, kept_settings, not_negative
+from options import RUN, Parser, add_run_options, complete, keep_settings
 
 import fnnet
 from fnnet.batches import IntArray
 from fnnet.files import atomic_write
 from fnnet.trees import FloatArray
 
-DEFAULTS: dict[str, Any] = {
-    "dataset": "digits",
-    "data_dir": None,
-    "hidden": [128],
-    "epochs": 10,
-    "batch_size": 32,
-    "learning_rate": 1e-3,
-    "seed": 0,
-}
-MAY_CHANGE = ("data_dir", "epochs", "learning_rate")  # when a run is resumed
+OTHERS: dict[str, Any] = {"out": Path("runs/mpi"), "resume": False, "measure": False}
 
 
 def shards(
@@ -128,7 +118,7 @@ def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnn
     settings, path = args.out / "run.json", args.out / "checkpoint.npz"
     if args.resume and path.exists():
         checkpoint = fnnet.load_checkpoint(path)
-        keep_settings(settings, DEFAULTS, args)
+        keep_settings(settings, RUN, args)
         state = replace(checkpoint.state, learning_rate=args.learning_rate)
         return replace(checkpoint, state=state)
     if not args.resume and (settings.exists() or path.exists()):
@@ -137,7 +127,7 @@ def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnn
     params = fnnet.init_params(rng, (data.train.x[0].size, *args.hidden, len(data.classes)))
     checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params, args.learning_rate), rng)
     args.out.mkdir(parents=True, exist_ok=True)
-    keep_settings(settings, DEFAULTS, args)
+    keep_settings(settings, RUN, args)
     fnnet.save_checkpoint(path, checkpoint)
     return checkpoint
 
@@ -198,32 +188,11 @@ def time_steps(comm: Any, batch_size: int) -> dict[str, float]:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options as given, completed by those of the run to resume, then by the defaults."""
     parser = Parser(description=__doc__.splitlines()[0], argument_default=argparse.SUPPRESS)
+    add_run_options(parser)
     add = parser.add_argument
-    add("--dataset", choices=("digits", "mnist", "fashion-mnist", "kmnist"), help="default: digits")
-    add(
-        "--data-dir",
-        type=os.path.abspath,
-        metavar="DIR",
-        help="folder of the data set's four files",
-    )
-    add("--hidden", type=at_least(1), nargs="+", metavar="N", help="default: 128")
-    add("--epochs", type=at_least(0), metavar="N", help="default: 10")
-    add("--batch-size", type=at_least(1), metavar="N", help="of all ranks together; default: 32")
-    add("--learning-rate", type=not_negative(), metavar="X", help="default: 0.001")
-    add("--seed", type=at_least(0), metavar="N", help="default: 0")
     add("--out", type=Path, metavar="DIR", help="default: runs/mpi")
-    add(
-        "--resume",
-        action="store_true",
-        help="go on; --data-dir, --epochs, --learning-rate may change",
-    )
     add("--measure", action="store_true", help="time steps instead, and print them as JSON")
-    others: dict[str, Any] = {"out": Path("runs/mpi"), "resume": False, "measure": False}
-    given = others | vars(parser.parse_args(argv))
-    saved = {}
-    if given["resume"]:
-        saved = kept_settings(parser, given["out"] / "run.json", DEFAULTS, given, MAY_CHANGE)
-    return argparse.Namespace(**(DEFAULTS | saved | given))
+    return complete(parser, vars(parser.parse_args(argv)), RUN, OTHERS)
 
 
 def parse_on_one(comm: Any, argv: Sequence[str] | None) -> argparse.Namespace | int:
