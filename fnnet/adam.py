@@ -33,7 +33,8 @@ class AdamState(Tree):
     learning_rate : step size, >= 0, or one for each member of an ensemble, an (E,) array
     beta1 : weight of the old mean, in [0, 1)
     beta2 : weight of the old mean square, in [0, 1)
-    eps : added to the root of the mean square, >= 0
+    eps : added to the root of the mean square, >= 0; without it a gradient that was always 0 is
+        divided by 0
     """
 
     params: Params

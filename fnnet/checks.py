@@ -57,13 +57,21 @@ def is_number(value: Any) -> bool:
 def check_share(name: str, value: float) -> None:
     """Raise where a decay or a momentum lies outside [0, 1)."""
     if not (is_number(value) and 0 <= value < 1):
-        raise ValueError(f"{name} must lie in [0, 1), got {value}")
+        raise ValueError(f"{name} must lie in [0, 1), got {value!r:.99}")
 
 
-def check_not_negative(name: str, value: float) -> None:
-    """Raise where a value is not a finite number >= 0."""
+def check_not_negative(name: str, value: float) -> float:
+    """The value as a float, if it is a finite number >= 0."""
     if not (is_number(value) and value >= 0):
-        raise ValueError(f"{name} must be a finite number >= 0, got {value}")
+        raise ValueError(f"{name} must be a finite number >= 0, got {value!r:.99}")
+    return float(value)
+
+
+def flag(name: str, value: bool) -> bool:
+    """The value as a bool, if it is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r:.99}")
+    return bool(value)
 
 
 def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:

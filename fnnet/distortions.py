@@ -56,8 +56,8 @@ def distort(
     shift : largest shift to the side, and up or down, in pixels
     elastic_alpha : strength of the displacements, in pixels: as in the paper, it multiplies random
         numbers between -1 and 1 that a Gaussian has smoothed (here they are normal, with the same
-        variance), so that displacements have a standard deviation of about
-        0.16 * elastic_alpha / elastic_sigma
+        variance). Far from the edges displacements have a standard deviation of about
+        0.16 * elastic_alpha / elastic_sigma, for sigmas above 0.3; at edges it is smaller
     elastic_sigma : standard deviation of that Gaussian, in pixels, > 0: how smooth the fields are.
         The paper has alpha 34 and sigma 4 for digits of 28 x 28 pixels
 
@@ -93,7 +93,7 @@ def distort(
             raise ValueError(f"{name} must be at most {LARGEST:g}, got {value}")
     check_share("scale", scale)
     if not (is_number(elastic_sigma) and 0 < elastic_sigma <= LARGEST):
-        raise ValueError(f"elastic_sigma must lie in (0, {LARGEST:g}], got {elastic_sigma}")
+        raise ValueError(f"elastic_sigma must lie in (0, {LARGEST:g}], got {elastic_sigma!r:.99}")
     if not any((rotation, scale, shear, shift, elastic_alpha)):
         return cast(Images, images.copy())
     bounds = np.array([math.radians(rotation), scale, scale, shear, shift, shift])

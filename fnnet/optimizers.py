@@ -151,5 +151,5 @@ def check_rate(
         bounds = "be a finite number >= 0" if math.isinf(most) else f"lie in [0, {most:g}]"
         raise ValueError(
             f"{name} must {bounds}, or be one such number for each member of an ensemble "
-            f"(shape {members}), got {rate}"
+            f"(shape {members}), got {rate!r:.99}"
         )

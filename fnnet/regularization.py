@@ -9,8 +9,8 @@ its `update`. Let what draws random numbers draw from the generator that `train`
         return loss_and_grads(params, x, y, dropout_masks(rng, params, len(x), (0, 0.2, 0.2)))
 
     def update(state, grads):
-        state = adam_update(state, clip_by_global_norm(grads, 1.0))
-        return dataclasses.replace(state, params=decay_weights(state.params, 1e-5))
+        state = dataclasses.replace(state, params=decay_weights(state.params, 1e-5))
+        return adam_update(state, clip_by_global_norm(grads, 1.0))
 
     train(state, data.train, rng=rng, epochs=20, gradient=gradient, update=update)
 """
@@ -45,6 +45,8 @@ from fnnet.trees import (
     tree_leaves,
     tree_map,
 )
+
+SMALL = 2.0**-600  # brings every float64 where its square is one, too
 
 
 def dropout_masks(
@@ -84,8 +86,10 @@ def dropout_masks(
     instance_of(Params, "params", params)
     rng = generator(rng)
     whole_number("n", n, 1)
-    if len(rates) != len(params.layers):
-        raise ValueError(f"rates must be one for each of {len(params.layers)} layers, got {rates}")
+    if np.shape(rates) != (len(params.layers),):
+        raise ValueError(
+            f"rates must be one for each of {len(params.layers)} layers, got {rates!r:.99}"
+        )
     for rate in rates:
         check_share("rates", rate)
     weights = [layer.w for layer in params.layers]
@@ -131,10 +135,10 @@ def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floa
     """
     whole_number("classes", classes, 1)
     if not (is_number(amount) and 0 <= amount <= 1):
-        raise ValueError(f"amount must lie in [0, 1], got {amount}")
+        raise ValueError(f"amount must lie in [0, 1], got {amount!r:.99}")
     y = as_array("y", y)
-    if y.size == 0:
-        raise ValueError(f"y must hold one label or more, got shape {y.shape}")
+    if y.size == 0 or y.ndim == 0:
+        raise ValueError(f"y must be an array of one label or more, got shape {y.shape}")
     dtype = y.dtype if y.dtype.kind == "f" else np.float64
     rows = one_hot(y, np.broadcast_to(np.zeros((), dtype), (len(y), classes)))
     return rows * (1 - float(amount)) + float(amount) / classes
@@ -188,12 +192,12 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
     instance_of(Params, "grads", grads)
     check_layers_once(grads)
     leading = grads.layers[0].w.ndim - 2
-    norm = np.sqrt(
-        sum(
-            np.square(leaf.astype(np.float64)).sum(axis=tuple(range(leading, leaf.ndim)))
-            for leaf in tree_leaves(grads)
-        )
-    )
+    leaves = [leaf.astype(np.float64) for leaf in tree_leaves(grads)]
+    with np.errstate(over="ignore"):
+        norm = _norm(leaves, leading)
+    if not np.all(norm < math.inf):  # perhaps only the squares are too large
+        large = _norm([leaf * SMALL for leaf in leaves], leading) / SMALL
+        norm = np.where(norm < math.inf, norm, large)
     if np.all(norm <= bound):
         return grads
     factor = np.where(norm > bound, bound / np.where(norm > 0, norm, 1), 1)
@@ -203,6 +207,12 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
         return scaled.astype(leaf.dtype)
 
     return tree_map(scale, grads)
+
+
+def _norm(leaves: Sequence[FloatArray], leading: int) -> FloatArray:
+    squares = (np.square(leaf).sum(axis=tuple(range(leading, leaf.ndim))) for leaf in leaves)
+    norm: FloatArray = np.sqrt(sum(squares))
+    return norm
 
 
 def moving_average(
@@ -235,8 +245,9 @@ def moving_average(
         keep *= (1 - keep ** (step - 1)) / (1 - keep**step)
     (old, layout), (new, _) = flat(average), flat(params)
     mean = empty(layout.size, old)
-    np.multiply(old, keep, mean)
-    mean += (1 - keep) * new
+    np.subtract(old, new, mean)
+    mean *= keep  # rounded alone: keep and 1 - keep, both rounded, would not add up to 1
+    mean += new
     return freeze(mean, layout)
 
 
@@ -249,8 +260,8 @@ def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bo
     ----------
     losses : of a validation split after each epoch, or any other number to be made small; one that
         is not a number counts as no progress
-    patience : number of epochs to wait for a loss that is lower than all before, >= 1
-    least : by how much it must be lower, >= 0
+    patience : number of epochs to wait for progress, >= 1
+    least : progress is a loss lower than that of the last progress by more than this, >= 0
 
     Raises
     ------
@@ -267,9 +278,14 @@ def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bo
     """
     whole_number("patience", patience, 1)
     check_not_negative("least", least)
-    if len(losses) and all(map(math.isnan, losses)):
+    try:
+        losses = [float(loss) for loss in losses]
+    except (TypeError, ValueError):
+        raise TypeError(f"losses must be a sequence of numbers, got {losses!r:.99}") from None
+    if losses and all(map(math.isnan, losses)):
         raise ValueError("losses must be those of a split that is evaluated, got NaN alone")
-    known = [math.inf if math.isnan(loss) else loss for loss in losses]
-    if len(losses) <= patience:
-        return False
-    return not min(known[-patience:]) < min(known[:-patience]) - least
+    best, progress = math.inf, 1
+    for epoch, loss in enumerate(losses, 1):
+        if loss < best - least:
+            best, progress = loss, epoch
+    return len(losses) - progress >= patience

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fnnet.checks import check_not_negative, check_share, instance_of
+from fnnet.checks import check_not_negative, check_share, flag, instance_of
 from fnnet.network import Params, check_params
 from fnnet.optimizers import (
     FLUSH_EVERY,
@@ -100,8 +100,8 @@ def rmsprop_init(
         decay,
         eps,
         momentum,
-        bool(centered),
-        bool(eps_in_sqrt),
+        flag("centered", centered),
+        flag("eps_in_sqrt", eps_in_sqrt),
     )
     check_numbers(state)
     return replace(state, decay=float(decay), eps=float(eps), momentum=float(momentum))

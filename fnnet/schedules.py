@@ -29,7 +29,7 @@ def constant(rate: float) -> Schedule:
     ----------
     rate : >= 0
     """
-    check_not_negative("rate", rate)
+    rate = check_not_negative("rate", rate)
     return lambda step: rate
 
 
@@ -50,9 +50,8 @@ def cosine(rate: float, steps: int, end: float = 0.0) -> Schedule:
     >>> [round(schedule(step), 3) for step in (0, 25, 50, 100, 200)]
     [1.0, 0.854, 0.5, 0.0, 0.0]
     """
-    check_not_negative("rate", rate)
-    check_not_negative("end", end)
-    whole_number("steps", steps, 1)
+    rate, end = check_not_negative("rate", rate), check_not_negative("end", end)
+    steps = whole_number("steps", steps, 1)
     return lambda step: end + (rate - end) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
 
 
@@ -71,9 +70,8 @@ def step_decay(rate: float, factor: float, every: int) -> Schedule:
     >>> [schedule(step) for step in (0, 49, 50)]
     [1.0, 1.0, 0.1]
     """
-    check_not_negative("rate", rate)
-    check_not_negative("factor", factor)
-    whole_number("every", every, 1)
+    rate, factor = check_not_negative("rate", rate), check_not_negative("factor", factor)
+    every = whole_number("every", every, 1)
     return lambda step: rate * factor ** (step // every)
 
 
@@ -91,7 +89,7 @@ def warm_up(steps: int, then: Schedule) -> Schedule:
     >>> [schedule(step) for step in (0, 1, 2, 3, 4)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
-    whole_number("steps", steps, 0)
+    steps = whole_number("steps", steps, 0)
     if not callable(then):
         raise TypeError(f"then must be a schedule, a function of the step, got {then!r}")
     return lambda step: then(0) * (step + 1) / steps if step < steps else then(step - steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fnnet.checks import check_share, instance_of
+from fnnet.checks import check_share, flag, instance_of
 from fnnet.network import Params, check_params
 from fnnet.optimizers import (
     Rate,
@@ -57,12 +57,14 @@ def sgd_init(
     Raises
     ------
     ValueError
-        If a number is not finite or outside its range, or the parameters do not fit each other or
-        are not finite.
+        If a number is not finite or outside its range, `nesterov` has no momentum, or the
+        parameters do not fit each other or are not finite.
     """
     check_params(params)
-    state = SGDState(params, 0, learning_rate, momentum, bool(nesterov))
+    state = SGDState(params, 0, learning_rate, momentum, flag("nesterov", nesterov))
     check_numbers(state)
+    if nesterov and not momentum:
+        raise ValueError(f"momentum must be above 0 for nesterov, got {momentum}")
     return replace(state, momentum=float(momentum))
 
 

@@ -25,7 +25,7 @@ from fnnet.network import (
     loss_and_grads,
     one_hot,
 )
-from fnnet.optimizers import StateT
+from fnnet.optimizers import State, StateT
 from fnnet.rmsprop import RMSPropState, rmsprop_update
 from fnnet.sgd import SGDState, sgd_update
 from fnnet.trees import FloatArray, tree_leaves
@@ -42,21 +42,24 @@ EVALUATION_ROWS = 1024  # samples evaluated at once: bounds memory, keeps the pr
 
 
 class DivergenceError(ArithmeticError):
-    """A loss or a gradient is no longer finite.
+    """A loss or an update is no longer finite.
 
     The message names the epoch, the batch and the epoch whose record is the last good one; so do
     the attributes `epoch`, `batch` and `last_good`.
     """
 
-    def __init__(self, what: str, epoch: int, batch: int) -> None:
+    def __init__(
+        self, what: str, epoch: int, batch: int, remedy: str = "a smaller learning rate"
+    ) -> None:
         self.what, self.epoch, self.batch, self.last_good = what, epoch, batch, epoch - 1
+        self.remedy = remedy
         super().__init__(
             f"{what} in epoch {epoch}, batch {batch}: the state after epoch {epoch - 1} is the "
-            "last good one; go on from there with a smaller learning rate"
+            f"last good one; go on from there with {remedy}"
         )
 
-    def __reduce__(self) -> tuple[type, tuple[str, int, int]]:
-        return type(self), (self.what, self.epoch, self.batch)
+    def __reduce__(self) -> tuple[type, tuple[str, int, int, str]]:
+        return type(self), (self.what, self.epoch, self.batch, self.remedy)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,10 +166,10 @@ def train(
     train : what to train on
     test : what to report besides; never trained on
     rng : generator, which advances by one permutation an epoch, or a seed
-    epochs : number of the last epoch
+    epochs : number of the last epoch; if `start` is not below it, nothing is trained
     batch_size : samples a step, >= 1
     start : number of epochs that `state` has already seen
-    check_finite : whether to stop where a loss or a gradient is no longer finite
+    check_finite : whether to stop where a loss or an update is no longer finite
     gradient : called as gradient(params, x, y), returns (loss, grads): the place of dropout, label
         smoothing and distortions
     update : called as update(state, grads), returns the next state: the place of schedules,
@@ -181,7 +184,7 @@ def train(
         If `batch_size` is below 1, `epochs` or `start` is negative, a split is empty or a parameter
         is not finite.
     DivergenceError
-        If a loss, a gradient or what the optimizer remembers is not finite. The last record
+        If a loss, an update or what the optimizer remembers is not finite. The last record
         yielded holds the last good state.
     """
     update = update or _update_of(state)
@@ -219,12 +222,12 @@ def _epochs(
             before = state
             state, loss = step(before, x, y)
             if check_finite and not math.isfinite(loss):
-                # A gradient that was not finite shows here one batch late, in the parameters.
+                # An update that was not finite shows here one batch late, in the parameters.
                 if not _is_finite(before.params):
-                    raise DivergenceError("a gradient was not finite", epoch, batch - 1)
+                    raise _bad_update(before, epoch, batch - 1)
                 raise DivergenceError(f"the loss was {loss}", epoch, batch)
         if check_finite and not _is_finite(state.params):
-            raise DivergenceError("a gradient was not finite", epoch, batch)
+            raise _bad_update(state, epoch, batch)
         if check_finite and (names := _not_finite(state)):
             raise DivergenceError(f"{names[0]} of the optimizer were not finite", epoch, batch)
         seconds = time.perf_counter() - began
@@ -242,6 +245,12 @@ def _check_split(params: Params, split: Split) -> None:
         raise ValueError(f"params must be one network, got an ensemble of shape {shape[:-2]}")
     forward(params, as_inputs(split.x[:1], params.layers[0].w.dtype))
     check_labels(split.y, (len(split), shape[-1]))
+
+
+def _bad_update(state: State, epoch: int, batch: int) -> DivergenceError:
+    if getattr(state, "eps", None) == 0:  # where a gradient was always 0 the step is 0 / 0
+        return DivergenceError("an update without eps was not finite", epoch, batch, "eps above 0")
+    return DivergenceError("an update was not finite", epoch, batch)
 
 
 def _is_finite(tree: Params) -> bool:

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from contestants import DISTRIBUTIONS, KINDS, Worker, environment, load, version_of
-from options import Parser, at_least, check_figure, check_output, exit_code
+from options import Parser, at_least, check_figure, check_output, exit_code, png
 
 import fnnet
 from fnnet.files import atomic_write
@@ -514,7 +514,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--threads", nargs="+", type=at_least(1), metavar="N", help="default: all cores, then one")
     add("--rounds", type=at_least(1), metavar="N", help="default: 5")
     add("--quick", action="store_true", help="few images, rounds and batch sizes: a minute")
-    add("--plot", type=Path, default=Path("runs/benchmark.png"), metavar="FILE")
+    add("--plot", type=png, default=Path("runs/benchmark.png"), metavar="FILE")
     add("--json", type=Path, metavar="FILE", help="write every number measured")
     add("--from", type=Path, metavar="FILE", dest="source", help="print and draw those of --json")
     return parser.parse_args(argv)

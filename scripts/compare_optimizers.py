@@ -9,12 +9,11 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from options import Parser, at_least, check_figure, exit_code
+from options import Parser, at_least, check_figure, exit_code, png
 
 import fnnet
 from fnnet.files import atomic_write
@@ -44,7 +43,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--epochs", type=at_least(1), default=20, metavar="N", help="default: 20")
     add("--batch-size", type=at_least(1), default=32, metavar="N", help="default: 32")
     add("--seeds", type=at_least(1), default=5, metavar="N", help="default: 5")
-    add("--figure", type=Path, default="runs/optimizers.png", metavar="FILE")
+    add("--figure", type=png, default="runs/optimizers.png", metavar="FILE")
     return parser.parse_args(argv)
 
 
@@ -120,7 +119,8 @@ def run(settings: argparse.Namespace) -> None:
         curve = losses(start, settings, train, validation, len(data.classes))
         best, curves[name] = best_rate(curve), curve
         last = curve[-1, best]
-        print(f"{name:22}  {RATES[best]:9.2g}  {last.mean():.4f} ± {last.std():.4f}", flush=True)
+        spread = f" ± {last.std(ddof=1):.4f}" if len(last) > 1 else ""
+        print(f"{name:22}  {RATES[best]:9.2g}  {last.mean():.4f}{spread}", flush=True)
     with atomic_write(settings.figure) as file:
         draw(curves, settings.epochs).savefig(file, format="png")
     print(f"drawn in {settings.figure}")

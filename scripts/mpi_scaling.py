@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from options import Parser, at_least
+from options import Parser, at_least, png
 
 from fnnet.files import atomic_write
 
@@ -186,7 +186,7 @@ def summary(here: Model, there: Model) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
     parser.add_argument("--rounds", type=at_least(1), default=5, metavar="N", help="default: 5")
-    parser.add_argument("--out", type=Path, default=Path("mpi-scaling.png"), metavar="PNG")
+    parser.add_argument("--out", type=png, default=Path("mpi-scaling.png"), metavar="PNG")
     args = parser.parse_args(argv)
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fnnet.files import atomic_write
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist")
 RUN: dict[str, Any] = {
@@ -66,6 +69,13 @@ def not_negative(below: float = math.inf) -> Callable[[str], float]:
     return convert
 
 
+def png(text: str) -> Path:
+    """A type of options: files of figures."""
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"must be the name of a .png file, got {text!r}")
+    return Path(text)
+
+
 def add_run_options(parser: Parser) -> None:
     """The options of `RUN`, and --resume."""
     add = parser.add_argument
@@ -88,8 +98,13 @@ def add_run_options(parser: Parser) -> None:
     )
 
 
+class UsageError(ValueError):
+    """What was asked for cannot be done, as the data or the run to resume show."""
+
+
 def exit_code(name: str, work: Callable[[], object], extra: str = "scripts") -> int:
-    """Do a script's work: 0, or 1 after a failure, said in one line, or 130 after Ctrl-C.
+    """Do a script's work: 0, or 1 after a failure and 2 after bad usage, said in one line, or 130
+    after Ctrl-C.
 
     Parameters
     ----------
@@ -104,7 +119,7 @@ def exit_code(name: str, work: Callable[[], object], extra: str = "scripts") -> 
     except (OSError, ValueError, ImportError, MemoryError, ArithmeticError) as error:
         advice = f": pip install 'fnnet[{extra}]'" * isinstance(error, ModuleNotFoundError)
         print(f"{name}: {' '.join(str(error).split())}{advice}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 
@@ -133,6 +148,33 @@ def flag(option: str) -> str:
 def written(value: object) -> str:
     """A value as on a command line."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def check_epochs(epochs: int, done: int) -> None:
+    """Raise where a run that is resumed has done more epochs than are wanted."""
+    if epochs < done:
+        raise UsageError(
+            f"--epochs must be >= {done}, what the run to resume has done, got {epochs}"
+        )
+
+
+def check_validation(held_out: int, samples: int) -> None:
+    """Raise where holding out samples would leave none to train on."""
+    if held_out >= samples:
+        raise UsageError(
+            f"--validation must be below the {samples} training images, got {held_out}"
+        )
+
+
+def terminal_bar(total: int, done: int = 0) -> tqdm[Any] | None:
+    """A bar of epochs, on a terminal and where tqdm is installed."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=total, initial=done, unit="epoch", dynamic_ncols=True)
 
 
 def keep_settings(path: Path, names: Collection[str], settings: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from options import Parser, at_least, exit_code
+from options import Parser, at_least, exit_code, png
 
 import fnnet
 from fnnet.datasets import FASHION_MNIST, KMNIST, MNIST
@@ -49,7 +49,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="images of an IDX file; default: 12",
     )
     drawn = f"the first {DRAWN} images, drawn; default: runs/predictions.png"
-    add("--out", type=Path, default="runs/predictions.png", metavar="FILE", help=drawn)
+    add("--out", type=png, default="runs/predictions.png", metavar="FILE", help=drawn)
     return parser.parse_args(argv)
 
 

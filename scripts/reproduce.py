@@ -13,16 +13,24 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import active_children, get_context
-from pathlib import Path
 
 import numpy as np
-from options import Parser, at_least, check_figure, exit_code
+from options import (
+    Parser,
+    at_least,
+    check_figure,
+    check_validation,
+    exit_code,
+    png,
+    terminal_bar,
+)
 
 import fnnet
 from fnnet.files import atomic_write
@@ -127,7 +135,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--validation", type=at_least(0), default=0, metavar="N", help="samples to hold out")
     add("--dataset", choices=("mnist", "digits"), default="mnist")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
-    add("--figure", type=Path, metavar="FILE", help="draw distorted images and train nothing")
+    add("--figure", type=png, metavar="FILE", help="draw distorted images and train nothing")
     settings = parser.parse_args(argv)
     if settings.figure and not RECIPES[settings.name].distortions:
         distorting = ", ".join(name for name, recipe in RECIPES.items() if recipe.distortions)
@@ -171,14 +179,12 @@ def fit(
         return fnnet.rmsprop_update(replace(state, learning_rate=rate), grads)
 
     state = fnnet.rmsprop_init(start(rng, sizes, recipe), recipe.rate, recipe.decay)
-    epochs: Iterable[int] = range(recipe.epochs)
-    if bar and sys.stderr.isatty():
-        from tqdm import tqdm
-
-        epochs = tqdm(epochs, unit="epoch", leave=False)
-    for _ in epochs:
-        for x, y in fnnet.batches(rng, split, recipe.batch_size):
-            state, _ = fnnet.train_step(state, x, y, gradient=gradient, update=update)
+    with (terminal_bar(recipe.epochs) if bar else None) or nullcontext() as shown:
+        for _ in range(recipe.epochs):
+            for x, y in fnnet.batches(rng, split, recipe.batch_size):
+                state, _ = fnnet.train_step(state, x, y, gradient=gradient, update=update)
+            if shown is not None:
+                shown.update()
     return state.params
 
 
@@ -253,6 +259,7 @@ def run(settings: argparse.Namespace) -> None:
     recipe = RECIPES[settings.name]
     recipe = replace(recipe, epochs=settings.epochs or recipe.epochs)
     data = fnnet.load_dataset(settings.dataset, settings.data_dir)
+    check_validation(settings.validation, len(data.train))
     widths = (data.train.x[0].size, *recipe.hidden, len(data.classes))
     split = "validation" if settings.validation else "test"
     done = trials(settings, recipe)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from benchmark import digits, processor
 from contestants import synthetic
-from options import Parser, check_figure, exit_code
+from options import Parser, check_figure, exit_code, png
 
 import fnnet
 from fnnet.files import atomic_write
@@ -179,7 +179,7 @@ def draw(pairs: Sequence[tuple[Curve, Sequence[float]]], caption: str, path: Pat
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few sizes, once each: seconds")
-    parser.add_argument("--plot", type=Path, default=Path("runs/scaling.png"), metavar="FILE")
+    parser.add_argument("--plot", type=png, default=Path("runs/scaling.png"), metavar="FILE")
     return parser.parse_args(argv)
 
 

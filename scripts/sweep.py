@@ -12,12 +12,11 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from options import Parser, at_least, check_output, exit_code, not_negative
+from options import Parser, at_least, check_output, exit_code, not_negative, png
 
 import fnnet
 from fnnet.files import atomic_write
@@ -36,7 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--epochs", type=at_least(1), default=20, metavar="N", help="default: 20")
     add("--batch-size", type=at_least(1), default=32, metavar="N", help="default: 32")
     add("--measure", action="store_true", help="also train one after another, and compare times")
-    add("--figure", type=Path, default="runs/sweep.png", metavar="FILE")
+    add("--figure", type=png, default="runs/sweep.png", metavar="FILE")
     return parser.parse_args(argv)
 
 

@@ -11,22 +11,33 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 import math
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from options import RUN, Parser, add_run_options, at_least, complete, keep_settings, not_negative
+from options import (
+    RUN,
+    Parser,
+    UsageError,
+    add_run_options,
+    at_least,
+    check_epochs,
+    check_validation,
+    complete,
+    keep_settings,
+    not_negative,
+    terminal_bar,
+)
 
 import fnnet
 from fnnet.files import atomic_write
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 Epoch: TypeAlias = fnnet.Epoch[fnnet.RMSPropState]
 Checkpoint: TypeAlias = fnnet.Checkpoint[fnnet.RMSPropState]
@@ -39,10 +50,6 @@ DEFAULTS: dict[str, Any] = {
     "validation": 0,
 }
 OTHERS: dict[str, Any] = {"resume": False, "out": None, "figures": None, "quiet": False}
-
-
-class UsageError(ValueError):
-    """What was asked for cannot be done, as the data or the run to resume show."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -63,15 +70,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return complete(parser, given, DEFAULTS, OTHERS)
 
 
-def default_folders(dataset: str) -> Iterator[Path]:
-    yield Path("runs", dataset)
-    for i in range(2, sys.maxsize):
-        yield Path("runs", f"{dataset}-{i}")
+def numbered(dataset: str) -> dict[int, Path]:
+    """The default folders that there are, by number."""
+    found = {}
+    for folder in Path("runs").glob(f"{dataset}*"):
+        if match := re.fullmatch(rf"{dataset}(?:-(\d+))?", folder.name):
+            found[int(match[1] or 1)] = folder
+    return found
 
 
 def new_folder(dataset: str) -> Path:
-    """Make the first default folder that is free; no two processes get the same."""
-    for folder in default_folders(dataset):
+    """Make the default folder after the last; no two processes get the same."""
+    for n in itertools.count(1 + max(numbered(dataset), default=0)):
+        folder = Path("runs", dataset if n == 1 else f"{dataset}-{n}")
         try:
             folder.mkdir(parents=True)
             return folder
@@ -82,13 +93,8 @@ def new_folder(dataset: str) -> Path:
 
 def last_run(dataset: str) -> Path:
     """The last default folder that holds a run, or the first one if none does."""
-    last = first = next(default_folders(dataset))
-    for folder in default_folders(dataset):
-        if not folder.exists():
-            return last
-        if (folder / "run.json").exists():
-            last = folder
-    return first
+    runs = {n: path for n, path in numbered(dataset).items() if (path / "run.json").exists()}
+    return runs[max(runs)] if runs else Path("runs", dataset)
 
 
 def run(settings: argparse.Namespace) -> None:
@@ -96,11 +102,7 @@ def run(settings: argparse.Namespace) -> None:
     data = fnnet.load_dataset(settings.dataset, settings.data_dir)
     rng = np.random.default_rng(settings.seed)
     train, held_out, split = data.train, data.test, "test"
-    if settings.validation >= len(data.train):
-        raise UsageError(
-            f"--validation must be below the {len(data.train)} training images, "
-            f"got {settings.validation}"
-        )
+    check_validation(settings.validation, len(data.train))
     if settings.validation:
         train, held_out = fnnet.hold_out(rng, data.train, settings.validation)
         split = "validation"
@@ -159,11 +161,7 @@ def started(
 def resumed(settings: argparse.Namespace) -> Checkpoint:
     """The run in --out where it stopped."""
     checkpoint = fnnet.load_checkpoint(settings.out / "checkpoint.npz")
-    if settings.epochs < checkpoint.epoch:
-        raise UsageError(
-            f"--epochs must be >= {checkpoint.epoch}, what the run to resume has done, "
-            f"got {settings.epochs}"
-        )
+    check_epochs(settings.epochs, checkpoint.epoch)
     keep_settings(settings.out / "run.json", DEFAULTS, settings)
     state = replace(checkpoint.state, learning_rate=settings.learning_rate)
     return replace(checkpoint, state=state)
@@ -202,16 +200,6 @@ def progress(
     finally:  # an error is printed below the bar, not into it
         if bar is not None:
             bar.close()
-
-
-def terminal_bar(total: int, done: int) -> tqdm[Any] | None:
-    if not sys.stderr.isatty():
-        return None
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    return tqdm(total=total, initial=done, unit="epoch", dynamic_ncols=True)
 
 
 def table(history: Sequence[fnnet.Metrics], split: str) -> str:
@@ -296,8 +284,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"interrupted; {advice}", file=sys.stderr)
         return 130
     except fnnet.DivergenceError as error:
-        smaller = f"--learning-rate {settings.learning_rate / 10:g}"
-        print(f"train.py: {error}: {resume_command(settings)} {smaller}", file=sys.stderr)
+        smaller = f"{resume_command(settings)} --learning-rate {settings.learning_rate / 10:g}"
+        advice = smaller if settings.eps else "start a new run"  # an old one keeps its eps
+        print(f"train.py: {error}: {advice}", file=sys.stderr)
         return 1
     except UsageError as error:
         print(f"train.py: {error}", file=sys.stderr)

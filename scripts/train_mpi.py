@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import RUN, Parser, add_run_options, complete, keep_settings
+from options import RUN, Parser, add_run_options, check_epochs, complete, keep_settings
 
 import fnnet
 from fnnet.batches import IntArray
@@ -118,6 +118,7 @@ def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnn
     settings, path = args.out / "run.json", args.out / "checkpoint.npz"
     if args.resume and path.exists():
         checkpoint = fnnet.load_checkpoint(path)
+        check_epochs(args.epochs, checkpoint.epoch)
         keep_settings(settings, RUN, args)
         state = replace(checkpoint.state, learning_rate=args.learning_rate)
         return replace(checkpoint, state=state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -224,6 +225,12 @@ def test_a_resumed_run_keeps_its_settings_but_for_epochs_and_learning_rate(
     args = train_mpi.parse(["--resume", *out, "--learning-rate", "0.5", "--epochs", "3"])
     assert (args.hidden, args.batch_size, args.epochs) == ([16], 100, 3)
     assert train_mpi.begin(args, fnnet.load_digits()).state.learning_rate == 0.5
+    done = fnnet.load_checkpoint(tmp_path / "checkpoint.npz")
+    fnnet.save_checkpoint(tmp_path / "checkpoint.npz", dataclasses.replace(done, epoch=2))
+    fewer = train_mpi.parse(["--resume", *out, "--epochs", "1"])
+    with pytest.raises(ValueError, match=r"--epochs must be >= 2, what .* has done, got 1"):
+        train_mpi.begin(fewer, fnnet.load_digits())
+    assert train_mpi.parse(["--resume", *out]).epochs == 3
     with pytest.raises(SystemExit):
         train_mpi.parse(["--resume", *out, "--batch-size", "32"])
     said = capsys.readouterr().err

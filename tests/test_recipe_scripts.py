@@ -133,6 +133,7 @@ def test_distortions_are_drawn(tmp_path: Path) -> None:
         (["cireşan"], "invalid choice: 'cireşan'"),
         (["keras", "--seeds", "-1"], "--seeds: must be a whole number >= 0, got '-1'"),
         (["keras", "--epochs", "0"], "--epochs: must be a whole number >= 1, got '0'"),
+        (["best", "--figure", "f.svg"], "--figure: must be the name of a .png file, got 'f.svg'"),
         (["keras", "--figure", "f.png"], "--figure: keras distorts no images, expected one of "),
     ],
 )
@@ -151,8 +152,8 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
         text=True,
         cwd=tmp_path,
     )
-    assert done.returncode == 1
-    assert done.stderr.startswith("reproduce.py: n must be below the ")
+    assert done.returncode == 2
+    assert done.stderr.startswith("reproduce.py: --validation must be below the 1437 training ")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -40,6 +40,18 @@ def test_the_gradient_under_masks_is_that_of_central_differences(rates: tuple[fl
     assert loss != fnnet.loss(params, x, y)
 
 
+def test_masks_may_be_any_factors() -> None:
+    params, x, y = oracles.smooth_problem((6, 5, 5, 4))
+    rng = np.random.default_rng(1)  # Gaussian dropout: factors of about 1, some below 0
+    masks = [rng.normal(1, 1, (len(x), layer.w.shape[0])) for layer in params.layers]
+    at, unravel = fnnet.tree_ravel(params)
+    expected = oracles.central_differences(
+        lambda w: fnnet.loss_and_grads(unravel(w), x, y, masks)[0], at.astype(np.float64)
+    )
+    gradient = fnnet.loss_and_grads(params, x, y, masks)[1]
+    np.testing.assert_allclose(vector(gradient), expected, 1e-6, 1e-8)
+
+
 def test_masks_are_the_factors_of_each_layers_inputs() -> None:
     params, x, y = oracles.problem()
     masks = fnnet.dropout_masks(1, params, len(x), (0.3, 0.4))
@@ -98,6 +110,7 @@ def test_members_of_an_ensemble_have_masks_of_their_own() -> None:
     [
         ((0, (0.5, 0.5)), "n must be a whole number >= 1, got 0"),
         ((5, (0.5,)), "rates must be one for each of 2 layers"),
+        ((5, 0.5), "rates must be one for each of 2 layers, got 0.5"),
         ((5, (0.5, 1.0)), r"rates must lie in \[0, 1\), got 1.0"),
         ((5, (-0.1, 0)), r"rates must lie in \[0, 1\), got -0.1"),
     ],
@@ -141,6 +154,8 @@ def test_labels_that_cannot_be_smoothed_are_refused() -> None:
         fnnet.smooth_labels(np.array([3]), 3, 0.1)
     with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], got 1.1"):
         fnnet.smooth_labels(np.array([2]), 3, 1.1)
+    with pytest.raises(ValueError, match=r"y must be an array of one label or more, got"):
+        fnnet.smooth_labels(np.array(2), 3, 0.1)
 
 
 # Gradients and weights
@@ -164,6 +179,15 @@ def test_gradients_are_clipped_as_in_pytorch(bound: float) -> None:
 def test_a_gradient_that_is_huge_is_clipped_all_the_same() -> None:
     clipped = fnnet.clip_by_global_norm(like(PARAMS, 0, 1e30), 1.0)
     assert np.linalg.norm(vector(clipped)) == pytest.approx(1, rel=1e-5)
+
+
+def test_squares_that_overflow_do_not_spoil_the_norm() -> None:
+    params = fnnet.init_params(0, (6, 5, 4), np.float64)
+    huge, small = like(params, 0, 1e160), like(params, 1, 1e-3)
+    clipped = fnnet.clip_by_global_norm(stacked(huge, small), 1.0)
+    one, other = (fnnet.tree_map(lambda leaf, e=e: leaf[e], clipped) for e in (0, 1))
+    assert np.linalg.norm(vector(one)) == pytest.approx(1, rel=1e-12)
+    assert fnnet.tree_equal(other, small)
 
 
 def test_members_of_an_ensemble_are_clipped_one_by_one() -> None:
@@ -242,6 +266,19 @@ def test_a_corrected_average_is_that_from_zeros_on_without_its_bias() -> None:
         np.testing.assert_allclose(vector(average), raw / (1 - 0.9**step), 1e-4, 1e-5)
 
 
+def test_a_long_average_is_not_drawn_off_by_rounding() -> None:
+    rng = np.random.default_rng(0)
+    params = like(PARAMS, 0)
+    average = params
+    for _ in range(5000):
+        noise = np.float32(1 + 0.01 * rng.standard_normal())
+        average = fnnet.moving_average(
+            average, fnnet.tree_map(lambda leaf, f=noise: f * leaf, params), 0.9999
+        )
+    np.testing.assert_allclose(vector(average), vector(params), 1e-4)
+    assert fnnet.tree_equal(fnnet.moving_average(params, params, 0.9999), params)
+
+
 def test_averages_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\), got 1"):
         fnnet.moving_average(PARAMS, PARAMS, 1)
@@ -262,6 +299,8 @@ def test_averages_that_cannot_be_are_refused() -> None:
         ([1.0, 1.0], 1, 0, True),
         ([1.0, 0.9], 1, 0, False),
         ([1.0, 0.9], 1, 0.2, True),
+        ([1.0, 0.95, 0.88, 0.86], 2, 0.1, False),
+        ([1.0, 0.95, 0.92, 0.91], 3, 0.1, True),
         ([0.5, 0.9, 0.8], 2, 0, True),
         ([0.5, 0.9, 0.8], 3, 0, False),
         ([0.9, 0.5, 0.8, 0.6], 2, 0, True),
@@ -280,6 +319,12 @@ def test_training_stops_where_nothing_has_got_better(
 def test_losses_of_no_split_are_refused() -> None:
     with pytest.raises(ValueError, match=r"losses must be those of a split .*, got NaN alone"):
         fnnet.stop_early([float("nan")], 1)
+
+
+@pytest.mark.parametrize("losses", [[None, 1.0], ["low"], 1.0])
+def test_losses_that_are_no_numbers_are_refused(losses: Any) -> None:
+    with pytest.raises(TypeError, match="losses must be a sequence of numbers, got "):
+        fnnet.stop_early(losses, 1)
 
 
 def test_patience_has_a_beginning() -> None:
@@ -302,8 +347,9 @@ def test_a_run_that_draws_from_the_loops_generator_resumes_bit_for_bit(tmp_path:
             return fnnet.loss_and_grads(params, x, fnnet.smooth_labels(y, 10, 0.1), masks)
 
         def update(state: fnnet.AdamState, grads: Params) -> fnnet.AdamState:
-            state = fnnet.adam_update(state, fnnet.clip_by_global_norm(grads, 0.5))
-            return dataclasses.replace(state, params=fnnet.decay_weights(state.params, 1e-4))
+            decayed = fnnet.decay_weights(state.params, 1e-4)
+            state = dataclasses.replace(state, params=decayed)
+            return fnnet.adam_update(state, fnnet.clip_by_global_norm(grads, 0.5))
 
         records = fnnet.train(
             checkpoint.state,

@@ -89,6 +89,15 @@ def test_numbers_out_of_range_are_refused(make: Any, message: str) -> None:
         make()
 
 
+def test_a_schedule_keeps_its_numbers() -> None:
+    rate = np.array(0.1)
+    schedule = constant(rate)  # type: ignore[arg-type]  # as a caller without types may
+    rate[...] = 9
+    assert schedule(0) == 0.1
+    assert cosine(np.uint8(1), 10, np.uint8(2))(0) == 1  # type: ignore[arg-type]
+    assert warm_up(np.uint8(4), constant(1.0))(300) == 1  # type: ignore[arg-type]
+
+
 def test_what_follows_a_warm_up_is_a_schedule() -> None:
     with pytest.raises(TypeError, match=r"then must be a schedule, .* got 0\.1"):
         warm_up(5, 0.1)  # type: ignore[arg-type]  # as a caller without types may

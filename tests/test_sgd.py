@@ -94,6 +94,14 @@ def test_numbers_out_of_range_are_refused(changes: dict[str, Any], message: str)
         sgd_update(dataclasses.replace(sgd_init(params), **changes), params)
 
 
+def test_nesterov_needs_momentum_and_a_flag_is_a_bool() -> None:
+    with pytest.raises(ValueError, match=r"momentum must be above 0 for nesterov, got 0\.0"):
+        sgd_init(one(0), nesterov=True)
+    no: Any = "no"
+    with pytest.raises(TypeError, match="nesterov must be True or False, got 'no'"):
+        sgd_init(one(0), 0.1, 0.9, nesterov=no)
+
+
 def test_parameters_that_are_not_finite_are_refused() -> None:
     optimizers.assert_parameters_that_are_not_finite_are_refused(sgd_init)
 

@@ -6,12 +6,14 @@ import csv
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import fnnet
@@ -117,6 +119,12 @@ def test_without_a_folder_the_last_run_is_resumed(script: ModuleType) -> None:
     Path("runs/digits-3").mkdir()  # holds no run
     assert code(script, "--resume", "--epochs", "1") == 0
     assert [checkpoint(f"runs/{name}").epoch for name in ("digits", "digits-2")] == [0, 1]
+    shutil.rmtree("runs/digits")  # neither what follows a gap nor a new run is forgotten
+    assert code(script, "--resume", "--epochs", "2") == code(script, "--epochs", "0") == 0
+    assert checkpoint("runs/digits-2").epoch == 2
+    assert sorted(path.name for path in Path("runs").iterdir()) == [
+        f"digits-{n}" for n in (2, 3, 4)
+    ]
 
 
 def test_a_resumed_run_is_an_unbroken_one(script: ModuleType) -> None:
@@ -217,6 +225,14 @@ def test_a_diverged_run_goes_on_with_a_smaller_learning_rate(
     assert code(script, "--resume", "--out", "run", *smaller) == 0
     assert code(script, "--epochs", "1", "--out", "other", *smaller) == 0
     assert fnnet.tree_equal(checkpoint("run").state.params, checkpoint("other").state.params)
+
+
+def test_a_division_by_nothing_is_not_answered_with_a_smaller_learning_rate(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.errstate(divide="ignore"):
+        assert code(script, "--epochs", "1", "--out", "run", "--eps", "0") == 1
+    assert capsys.readouterr().err.endswith("with eps above 0: start a new run\n")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")

@@ -283,8 +283,19 @@ def test_a_gradient_that_is_not_finite_is_a_divergence_of_its_own_batch(size: in
     params = Params((fnnet.Layer(w, first.b), state.params.layers[1]))
     huge = fnnet.tree_map(lambda leaf: leaf * 10, params)
     run = fnnet.train(fnnet.rmsprop_init(huge), Split(x, data.y), rng=0, epochs=1, batch_size=size)
-    with pytest.raises(DivergenceError, match="gradient was not finite in epoch 1, batch 1:"):
+    with pytest.raises(DivergenceError, match="an update was not finite in epoch 1, batch 1:"):
         list(run)
+
+
+@np.errstate(all="ignore")
+@pytest.mark.parametrize("init", [fnnet.rmsprop_init, fnnet.adam_init])
+def test_a_division_by_nothing_is_not_blamed_on_the_learning_rate(init: Any) -> None:
+    data = split()
+    x = np.array(data.x, np.float32)
+    x[:, 0] = 0
+    state = init(start().params, eps=0.0)
+    with pytest.raises(DivergenceError, match=r"an update without eps .* there with eps above 0$"):
+        list(fnnet.train(state, Split(x, data.y), rng=0, epochs=1))
 
 
 @np.errstate(all="ignore")
@@ -331,7 +342,7 @@ def test_training_goes_on_through_a_divergence_where_asked_to() -> None:
 
 
 def test_a_divergence_travels_between_processes() -> None:
-    error = DivergenceError("the loss was nan", 3, 4)
+    error = DivergenceError("the loss was nan", 3, 4, "eps above 0")
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
     assert (again.epoch, again.batch, again.last_good) == (3, 4, 2)
