@@ -255,7 +255,8 @@ def loss_and_grads(
         np.matmul(h.swapaxes(-1, -2), dz, out=dw)  # (6) (9)
         np.matmul(ones, dz, out=db)  # (7) (10)
         if dw_db:
-            dz = (dz @ layer.w.swapaxes(-1, -2)) * (h != 0)  # (8), whatever a mask's sign
+            # Where a unit is on, a mask may have made h negative.
+            dz = (dz @ layer.w.swapaxes(-1, -2)) * (h != 0)  # (8)
             dz = dz if mask is None else dz * mask
     return _cross_entropy(log_p, y), freeze(gradient, layout)
 
