@@ -256,7 +256,7 @@ def test_extreme_settings_give_pixels_of_the_image(name: str, size: float) -> No
         (np.zeros((1, 2, 2)), {"elastic_sigma": 0}, ValueError, r"elastic_sigma must lie in \(0,"),
         (np.zeros((1, 2, 2)), {"elastic_sigma": 10001}, ValueError, r"elastic_sigma must .*10001"),
         (np.zeros((1, 2, 2)), {"shear": 10001}, ValueError, "shear must be at most 10000, got 10"),
-        (np.zeros((1, 2, 2)), {"elastic_alpha": "1"}, ValueError, "elastic_alpha must be .*got '1'"),
+        (np.zeros((1, 2, 2)), {"elastic_alpha": "1"}, ValueError, "elastic_alpha must .*got '1'"),
     ],
 )
 def test_bad_input_is_refused(
