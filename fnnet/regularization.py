@@ -192,12 +192,11 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
     instance_of(Params, "grads", grads)
     check_layers_once(grads)
     leading = grads.layers[0].w.ndim - 2
-    leaves = [leaf.astype(np.float64) for leaf in tree_leaves(grads)]
     with np.errstate(over="ignore"):
-        norm = _norm(leaves, leading)
+        norm = _norm(grads, leading)
     if not np.all(norm < math.inf):  # perhaps only the squares are too large
-        large = _norm([leaf * SMALL for leaf in leaves], leading) / SMALL
-        norm = np.where(norm < math.inf, norm, large)
+        small = tree_map(lambda leaf: leaf.astype(np.float64) * SMALL, grads)
+        norm = np.where(norm < math.inf, norm, _norm(small, leading) / SMALL)
     if np.all(norm <= bound):
         return grads
     factor = np.where(norm > bound, bound / np.where(norm > 0, norm, 1), 1)
@@ -209,9 +208,13 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
     return tree_map(scale, grads)
 
 
-def _norm(leaves: Sequence[FloatArray], leading: int) -> FloatArray:
-    squares = (np.square(leaf).sum(axis=tuple(range(leading, leaf.ndim))) for leaf in leaves)
-    norm: FloatArray = np.sqrt(sum(squares))
+def _norm(tree: Params, leading: int) -> FloatArray:
+    norm: FloatArray = np.sqrt(
+        sum(
+            np.square(leaf.astype(np.float64)).sum(axis=tuple(range(leading, leaf.ndim)))
+            for leaf in tree_leaves(tree)
+        )
+    )
     return norm
 
 
@@ -268,6 +271,8 @@ def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bo
     ValueError
         If `patience` is below 1 or `least` below 0, or no loss is a number, as those that `train`
         reports where no test split was given.
+    TypeError
+        If a loss is not even NaN.
 
     Examples
     --------

@@ -85,6 +85,8 @@ def rmsprop_init(
 
     Raises
     ------
+    TypeError
+        If `centered` or `eps_in_sqrt` is neither True nor False.
     ValueError
         If a number is not finite or outside its range, or the parameters do not fit each other or
         are not finite.

@@ -56,6 +56,8 @@ def sgd_init(
 
     Raises
     ------
+    TypeError
+        If `nesterov` is neither True nor False.
     ValueError
         If a number is not finite or outside its range, `nesterov` has no momentum, or the
         parameters do not fit each other or are not finite.

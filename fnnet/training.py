@@ -44,8 +44,8 @@ EVALUATION_ROWS = 1024  # samples evaluated at once: bounds memory, keeps the pr
 class DivergenceError(ArithmeticError):
     """A loss or an update is no longer finite.
 
-    The message names the epoch, the batch and the epoch whose record is the last good one; so do
-    the attributes `epoch`, `batch` and `last_good`.
+    The message names the epoch, the batch, the epoch whose record is the last good one, and with
+    what to go on from it; so do the attributes `epoch`, `batch`, `last_good` and `remedy`.
     """
 
     def __init__(

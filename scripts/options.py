@@ -7,8 +7,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -166,15 +166,20 @@ def check_validation(held_out: int, samples: int) -> None:
         )
 
 
-def terminal_bar(total: int, done: int = 0) -> tqdm[Any] | None:
-    """A bar of epochs, on a terminal and where tqdm is installed."""
-    if not sys.stderr.isatty():
-        return None
+@contextmanager
+def terminal_bar(total: int, done: int = 0) -> Iterator[tqdm[Any] | None]:
+    """A bar of epochs, on a terminal and where tqdm is installed; closed when the block ends."""
+    bar = None
+    if sys.stderr.isatty():
+        with suppress(ImportError):
+            from tqdm import tqdm
+
+            bar = tqdm(total=total, initial=done, unit="epoch", dynamic_ncols=True)
     try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    return tqdm(total=total, initial=done, unit="epoch", dynamic_ncols=True)
+        yield bar
+    finally:  # an error is printed below the bar, not into it
+        if bar is not None:
+            bar.close()
 
 
 def keep_settings(path: Path, names: Collection[str], settings: argparse.Namespace) -> None:

@@ -179,7 +179,7 @@ def fit(
         return fnnet.rmsprop_update(replace(state, learning_rate=rate), grads)
 
     state = fnnet.rmsprop_init(start(rng, sizes, recipe), recipe.rate, recipe.decay)
-    with (terminal_bar(recipe.epochs) if bar else None) or nullcontext() as shown:
+    with terminal_bar(recipe.epochs) if bar else nullcontext() as shown:
         for _ in range(recipe.epochs):
             for x, y in fnnet.batches(rng, split, recipe.batch_size):
                 state, _ = fnnet.train_step(state, x, y, gradient=gradient, update=update)

@@ -17,6 +17,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -183,8 +184,7 @@ def progress(
     checkpoints: Iterable[Checkpoint], done: int, settings: argparse.Namespace, split: str
 ) -> Iterator[Checkpoint]:
     """The checkpoints, shown as they come: a bar on a terminal, a line each elsewhere."""
-    bar = None if settings.quiet else terminal_bar(settings.epochs, done)
-    try:
+    with nullcontext() if settings.quiet else terminal_bar(settings.epochs, done) as bar:
         for checkpoint in checkpoints:
             row = checkpoint.history[-1]
             text = (
@@ -197,9 +197,6 @@ def progress(
             elif not settings.quiet:
                 print(f"epoch {row.epoch}/{settings.epochs}: {text}", flush=True)
             yield checkpoint
-    finally:  # an error is printed below the bar, not into it
-        if bar is not None:
-            bar.close()
 
 
 def table(history: Sequence[fnnet.Metrics], split: str) -> str:
@@ -285,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except fnnet.DivergenceError as error:
         smaller = f"{resume_command(settings)} --learning-rate {settings.learning_rate / 10:g}"
-        advice = smaller if settings.eps else "start a new run"  # an old one keeps its eps
+        advice = "start a new run" if "eps" in error.remedy else smaller  # an old one keeps its eps
         print(f"train.py: {error}: {advice}", file=sys.stderr)
         return 1
     except UsageError as error:

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 
 import fnnet
@@ -230,8 +229,7 @@ def test_a_diverged_run_goes_on_with_a_smaller_learning_rate(
 def test_a_division_by_nothing_is_not_answered_with_a_smaller_learning_rate(
     script: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with np.errstate(divide="ignore"):
-        assert code(script, "--epochs", "1", "--out", "run", "--eps", "0") == 1
+    assert code(script, "--epochs", "1", "--out", "run", "--eps", "0") == 1
     assert capsys.readouterr().err.endswith("with eps above 0: start a new run\n")
 
 
