@@ -3,9 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from fnnet import schedules as schedules
-from fnnet.adam import AdamState, adam_init, adam_update
-from fnnet.batches import Dataset, Split, as_inputs, batches, hold_out
+from fnnet.data.splits import Dataset, Split, as_inputs, batches, hold_out
 from fnnet.network import (
     Layer,
     Params,
@@ -20,8 +18,10 @@ from fnnet.network import (
     predict_proba,
     softmax,
 )
-from fnnet.rmsprop import RMSPropState, rmsprop_init, rmsprop_update
-from fnnet.sgd import SGDState, sgd_init, sgd_update
+from fnnet.optimizers import schedules as schedules
+from fnnet.optimizers.adam import AdamState, adam_init, adam_update
+from fnnet.optimizers.rmsprop import RMSPropState, rmsprop_init, rmsprop_update
+from fnnet.optimizers.sgd import SGDState, sgd_init, sgd_update
 from fnnet.training import (
     DivergenceError,
     Epoch,
@@ -34,8 +34,7 @@ from fnnet.training import (
 from fnnet.trees import tree_allclose, tree_equal, tree_leaves, tree_map, tree_ravel
 
 if TYPE_CHECKING:
-    from fnnet.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-    from fnnet.datasets import (
+    from fnnet.data.datasets import (
         DownloadError,
         load_dataset,
         load_digits,
@@ -43,8 +42,8 @@ if TYPE_CHECKING:
         load_kmnist,
         load_mnist,
     )
-    from fnnet.distortions import distort
-    from fnnet.idx import IDXError, read_idx, write_idx
+    from fnnet.data.distortions import distort
+    from fnnet.data.idx import IDXError, read_idx, write_idx
     from fnnet.interop import register_jax
     from fnnet.regularization import (
         clip_by_global_norm,
@@ -53,6 +52,12 @@ if TYPE_CHECKING:
         moving_average,
         smooth_labels,
         stop_early,
+    )
+    from fnnet.storage.checkpoints import (
+        Checkpoint,
+        CheckpointError,
+        load_checkpoint,
+        save_checkpoint,
     )
 
 __all__ = [  # noqa: RUF022  # the order of the README's table, not the alphabet's
@@ -120,8 +125,8 @@ __all__ = [  # noqa: RUF022  # the order of the README's table, not the alphabet
 # Files and downloads need half the standard library: what needs them is imported when first asked
 # for, so that `import fnnet` costs little more than `import numpy`.
 _LAZY = {
-    "checkpoints": ("Checkpoint", "CheckpointError", "load_checkpoint", "save_checkpoint"),
-    "datasets": (
+    "storage.checkpoints": ("Checkpoint", "CheckpointError", "load_checkpoint", "save_checkpoint"),
+    "data.datasets": (
         "DownloadError",
         "load_dataset",
         "load_digits",
@@ -129,8 +134,8 @@ _LAZY = {
         "load_kmnist",
         "load_mnist",
     ),
-    "distortions": ("distort",),
-    "idx": ("IDXError", "read_idx", "write_idx"),
+    "data.distortions": ("distort",),
+    "data.idx": ("IDXError", "read_idx", "write_idx"),
     "interop": ("register_jax",),
     "regularization": (
         "clip_by_global_norm",

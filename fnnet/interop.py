@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import fields
 
-from fnnet.adam import AdamState
 from fnnet.network import Layer, Params
-from fnnet.rmsprop import RMSPropState
-from fnnet.sgd import SGDState
+from fnnet.optimizers.adam import AdamState
+from fnnet.optimizers.rmsprop import RMSPropState
+from fnnet.optimizers.sgd import SGDState
 
 STATIC = ("bool",)  # types of fields that a compiled function is compiled for, not given
 

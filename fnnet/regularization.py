@@ -34,7 +34,7 @@ from fnnet.checks import (
     whole_number,
 )
 from fnnet.network import Labels, Params, check_layers_once, one_hot
-from fnnet.optimizers import check_rate, each_rate
+from fnnet.optimizers.steps import check_rate, each_rate
 from fnnet.trees import (
     FloatArray,
     as_array,

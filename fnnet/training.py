@@ -11,9 +11,8 @@ from typing import Any, Generic, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.adam import AdamState, adam_update
-from fnnet.batches import Split, as_inputs, batches, check_batches
 from fnnet.checks import Seed, generator, whole_number
+from fnnet.data.splits import Split, as_inputs, batches, check_batches
 from fnnet.network import (
     Labels,
     Params,
@@ -25,9 +24,10 @@ from fnnet.network import (
     loss_and_grads,
     one_hot,
 )
-from fnnet.optimizers import State, StateT
-from fnnet.rmsprop import RMSPropState, rmsprop_update
-from fnnet.sgd import SGDState, sgd_update
+from fnnet.optimizers.adam import AdamState, adam_update
+from fnnet.optimizers.rmsprop import RMSPropState, rmsprop_update
+from fnnet.optimizers.sgd import SGDState, sgd_update
+from fnnet.optimizers.steps import State, StateT
 from fnnet.trees import FloatArray, tree_leaves
 
 Gradient: TypeAlias = Callable[[Params, FloatArray, Labels], tuple[float, Params]]

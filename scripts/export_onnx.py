@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from options import Parser, exit_code
+from fnnet_scripts.options import Parser, exit_code
 
 import fnnet
-from fnnet.files import atomic_write
+from fnnet.storage.files import atomic_write
 
 if TYPE_CHECKING:
     import onnx

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from options import Parser, at_least, exit_code, png
+from fnnet_scripts.options import Parser, at_least, exit_code, png
 
 import fnnet
-from fnnet.datasets import FASHION_MNIST, KMNIST, MNIST
-from fnnet.files import atomic_write
+from fnnet.data.datasets import FASHION_MNIST, KMNIST, MNIST
+from fnnet.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from PIL import Image

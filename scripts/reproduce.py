@@ -22,7 +22,7 @@ from functools import partial
 from multiprocessing import active_children, get_context
 
 import numpy as np
-from options import (
+from fnnet_scripts.options import (
     Parser,
     at_least,
     check_figure,
@@ -33,9 +33,9 @@ from options import (
 )
 
 import fnnet
-from fnnet.files import atomic_write
 from fnnet.network import Labels
-from fnnet.schedules import Schedule, constant, cosine, warm_up
+from fnnet.optimizers.schedules import Schedule, constant, cosine, warm_up
+from fnnet.storage.files import atomic_write
 from fnnet.trees import FloatArray
 
 DISTORTIONS = {

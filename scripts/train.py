@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from options import (
+from fnnet_scripts.options import (
     RUN,
     Parser,
     UsageError,
@@ -38,7 +38,7 @@ from options import (
 )
 
 import fnnet
-from fnnet.files import atomic_write
+from fnnet.storage.files import atomic_write
 
 Epoch: TypeAlias = fnnet.Epoch[fnnet.RMSPropState]
 Checkpoint: TypeAlias = fnnet.Checkpoint[fnnet.RMSPropState]

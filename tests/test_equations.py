@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 import fnnet
-from fnnet import rmsprop
+from fnnet.optimizers import rmsprop
 from tests import oracles
 
 ROOT = Path(__file__).parents[1]

@@ -75,10 +75,18 @@ def test_no_heavy_module_is_imported_that_numpy_does_not_need() -> None:
 
 
 def test_files_are_imported_when_they_are_asked_for() -> None:
-    late = {"fnnet.checkpoints", "fnnet.datasets", "fnnet.download", "fnnet.idx", "fnnet.files"}
+    late = {
+        "fnnet.storage.checkpoints",
+        "fnnet.data.datasets",
+        "fnnet.data.download",
+        "fnnet.data.idx",
+        "fnnet.storage.files",
+    }
     assert loaded("", "import fnnet") & late == set()
-    assert "fnnet.idx" in loaded("import fnnet", "fnnet.read_idx")
-    assert "fnnet.checkpoints" in loaded("import fnnet", "from fnnet import save_checkpoint")
+    assert "fnnet.data.idx" in loaded("import fnnet", "fnnet.read_idx")
+    assert "fnnet.storage.checkpoints" in loaded(
+        "import fnnet", "from fnnet import save_checkpoint"
+    )
     assert late <= loaded("", "from fnnet import *")
 
 

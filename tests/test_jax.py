@@ -15,7 +15,7 @@ import fnnet
 from tests import oracles
 
 jax = pytest.importorskip("jax")
-SCRIPT = Path(__file__).parents[1] / "scripts" / "jax_optax.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "loops" / "jax_optax.py"
 
 
 @pytest.fixture(autouse=True)

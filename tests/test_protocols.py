@@ -11,7 +11,7 @@ import pytest
 
 import fnnet
 from tests import oracles
-from tests.optimizers import stacked
+from tests.optimizers.shared import stacked
 from tests.protocol import CALLS, LEFT, DeviceArray
 
 OPTIMIZERS: dict[str, tuple[Callable[..., Any], Callable[..., Any], dict[str, Any]]] = {

@@ -19,9 +19,9 @@ import numpy.typing as npt
 import pytest
 
 import fnnet
-from fnnet import datasets
+from fnnet.data import datasets
 from tests import oracles
-from tests.mirror import tiny_source
+from tests.data.mirror import tiny_source
 
 Array: TypeAlias = npt.NDArray[Any]
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]

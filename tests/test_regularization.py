@@ -13,7 +13,7 @@ import pytest
 import fnnet
 from fnnet import Params
 from tests import oracles
-from tests.optimizers import like, stacked
+from tests.optimizers.shared import like, stacked
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -67,14 +67,14 @@ TYPES = {
     "params.layers": "tuple[fnnet.network.Layer, ...]",
     "params.layers[0].w": "ndarray[tuple[Any, ...], dtype[floating[Any]]]",
     "fnnet.forward(params, x)": "ndarray[tuple[Any, ...], dtype[floating[Any]]]",
-    "fnnet.rmsprop_update(state, params)": "fnnet.rmsprop.RMSPropState",
+    "fnnet.rmsprop_update(state, params)": "fnnet.optimizers.rmsprop.RMSPropState",
     "state.mean_squares": "fnnet.network.Params",
-    "fnnet.train_step(state, x, y)": "tuple[fnnet.rmsprop.RMSPropState, float]",
+    "fnnet.train_step(state, x, y)": "tuple[fnnet.optimizers.rmsprop.RMSPropState, float]",
     "next(fnnet.train(state, split, rng=0, epochs=1))": "fnnet.training.Epoch",
     "fnnet.evaluate(params, split).confusion": "dtype[signedinteger[",
-    "fnnet.load_checkpoint('run').state": "fnnet.rmsprop.RMSPropState",
-    "fnnet.load_checkpoint('run', None).state": "fnnet.sgd.SGDState",  # one of a union
-    "fnnet.hold_out(0, split, 2)": "tuple[fnnet.batches.Split, fnnet.batches.Split]",
+    "fnnet.load_checkpoint('run').state": "fnnet.optimizers.rmsprop.RMSPropState",
+    "fnnet.load_checkpoint('run', None).state": "fnnet.optimizers.sgd.SGDState",  # one of a union
+    "fnnet.hold_out(0, split, 2)": "tuple[fnnet.data.splits.Split, fnnet.data.splits.Split]",
     "fnnet.tree_equal(params, params)": "bool",
 }
 

@@ -1,0 +1,1 @@
+"""Data: files, downloads and data sets, splits and their batches, distortions."""

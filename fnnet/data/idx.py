@@ -1,0 +1,193 @@
+"""The IDX file format of MNIST: arrays of six element types and any rank, plain or gzipped.
+
+An IDX file is two zero bytes, one byte for the element type, one for the rank, the sizes as
+big-endian 32-bit integers, then the elements, big-endian and in C order.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, NoReturn, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fnnet.checks import whole_number
+from fnnet.storage.files import StrPath, atomic_write
+from fnnet.trees import as_array
+
+_TYPES: dict[int, np.dtype[np.generic]] = {
+    0x08: np.dtype(np.uint8),
+    0x09: np.dtype(np.int8),
+    0x0B: np.dtype(np.int16),
+    0x0C: np.dtype(np.int32),
+    0x0D: np.dtype(np.float32),
+    0x0E: np.dtype(np.float64),
+}
+_CODES = {dtype: code for code, dtype in _TYPES.items()}
+_KINDS = ", ".join(dtype.name for dtype in _CODES)
+_MAX_RANK = 64  # NumPy's own
+_CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+
+
+class IDXError(ValueError):
+    """A file is not the IDX file that it claims to be; the message names the path."""
+
+
+def read_idx(path: StrPath, *, limit: int = 2**31) -> NDArray[np.generic]:
+    """Read one IDX file, plain or gzipped (told apart by content, not by name).
+
+    Memory grows with the bytes that really come, not with the sizes that the header claims, and
+    a gzip file is never unpacked beyond the end that its header declares.
+
+    Parameters
+    ----------
+    path : str or path-like
+    limit : int
+        The most bytes of elements to accept.
+
+    Returns
+    -------
+    read-only array, native byte order
+        uint8, int8, int16, int32, float32 or float64, of the rank and sizes in the header.
+
+    Raises
+    ------
+    IDXError
+        If the magic number, the element type or the rank is none of the format's, if the data
+        are shorter or longer than the header says, if they exceed `limit`, or if the gzip data
+        are damaged.
+    OSError
+        If the file is absent (FileNotFoundError) or cannot be read.
+    """
+    whole_number("limit", limit, 0)
+    with _opened(path) as file:
+        dtype, shape = _header(path, file)
+        size = _byte_size(path, dtype, shape, limit)
+        data = _body(path, file, size)
+    array = np.frombuffer(data, dtype.newbyteorder(">")).astype(dtype, copy=False).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
+    """Write an array as an IDX file, gzipped if the name ends in ``.gz``.
+
+    The file takes its place in one step (see `fnnet.storage.files.atomic_write`), and equal arrays give
+    equal bytes. Values are never converted: only their byte order is.
+
+    Parameters
+    ----------
+    path : str or path-like
+    array : array of uint8, int8, int16, int32, float32 or float64, any rank and byte order
+
+    Raises
+    ------
+    TypeError
+        If IDX has no such element type.
+    IDXError
+        If a size does not fit 32 bits.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_idx(f"{folder}/a.gz", np.array([[1, 2], [3, 4]], np.int16))
+    ...     read_idx(f"{folder}/a.gz")
+    array([[1, 2],
+           [3, 4]], dtype=int16)
+    """
+    array = np.asarray(as_array("array", array))
+    code = _CODES.get(array.dtype.newbyteorder("="))
+    if code is None:
+        raise TypeError(f"array: dtype {array.dtype}, expected one that IDX has: {_KINDS}")
+    if max(array.shape, default=0) >= 2**32:
+        raise IDXError(f"{os.fspath(path)}: shape {array.shape}, expected sizes below 2**32")
+    header = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
+    body = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder(">"))
+    with atomic_write(path) as raw, _packed(raw, path) as file:
+        file.write(header)
+        file.write(body.data)
+
+
+@contextmanager
+def _opened(path: StrPath) -> Iterator[BinaryIO]:
+    """Open `path`, unpacking if it is gzip; damage that gzip reports becomes an IDXError."""
+    with open(os.fspath(path), "rb") as raw:  # a number would be a file that others have open
+        if raw.peek(2)[:2] != _GZIP:
+            yield raw
+            return
+        import gzip
+        import zlib
+
+        try:
+            with gzip.GzipFile(fileobj=raw, mode="rb") as file:
+                yield cast(BinaryIO, file)
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+            raise IDXError(f"{os.fspath(path)}: damaged gzip data ({error})") from error
+
+
+@contextmanager
+def _packed(raw: BinaryIO, path: StrPath) -> Iterator[BinaryIO]:
+    if not os.fspath(path).endswith(".gz"):
+        yield raw
+        return
+    import gzip
+
+    # No name and no time in the gzip header, so that equal arrays give equal files.
+    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file:
+        yield cast(BinaryIO, file)
+
+
+def _header(path: StrPath, file: BinaryIO) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
+    magic = _exactly(path, file, 4, "header")
+    zeros, code, rank = struct.unpack(">HBB", magic)
+    if zeros != 0:
+        _fail(path, f"starts with {magic.hex(' ')}, expected 00 00, a type and a rank")
+    if code not in _TYPES:
+        known = ", ".join(f"0x{known:02x} {dtype}" for known, dtype in _TYPES.items())
+        _fail(path, f"element type 0x{code:02x}, expected one of {known}")
+    if rank > _MAX_RANK:
+        _fail(path, f"rank {rank}, expected at most {_MAX_RANK}")
+    shape = struct.unpack(f">{rank}I", _exactly(path, file, 4 * rank, "header"))
+    return _TYPES[code], shape
+
+
+def _byte_size(
+    path: StrPath, dtype: np.dtype[np.generic], shape: tuple[int, ...], limit: int
+) -> int:
+    # NumPy refuses shapes whose sizes overflow even where another size is zero.
+    if math.prod(max(n, 1) for n in shape) * dtype.itemsize > sys.maxsize:
+        _fail(path, f"declares shape {shape} of {dtype}, more than an array can address")
+    size = math.prod(shape) * dtype.itemsize
+    if size > limit:
+        _fail(path, f"declares shape {shape} of {dtype}, {size} bytes, expected at most {limit}")
+    return size
+
+
+def _body(path: StrPath, file: BinaryIO, size: int) -> bytearray:
+    data = _exactly(path, file, size, "data")
+    if file.read(1):
+        _fail(path, f"more than the {size} bytes of data that its header declares")
+    return data
+
+
+def _exactly(path: StrPath, file: BinaryIO, size: int, what: str) -> bytearray:
+    data = bytearray()
+    while chunk := file.read(min(size - len(data), _CHUNK)):
+        data += chunk
+    if len(data) < size:
+        _fail(path, f"ends after {len(data)} bytes of {what}, expected {size}")
+    return data
+
+
+def _fail(path: StrPath, problem: str) -> NoReturn:
+    raise IDXError(f"{os.fspath(path)}: {problem}")

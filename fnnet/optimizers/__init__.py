@@ -1,0 +1,1 @@
+"""Optimizers: each a state, its first state and a pure update of it."""

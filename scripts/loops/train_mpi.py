@@ -1,0 +1,247 @@
+"""Train on several processes or machines: each takes a shard of every batch, MPI adds gradients.
+
+    OMP_NUM_THREADS=1 mpiexec -n 4 python scripts/train_mpi.py --out runs/mpi
+
+The result is that of one process on the same batches, up to rounding. A run that died goes on with
+--resume, from its last epoch and on any number of ranks. Needs mpi4py and an MPI: pip install
+'fnnet[mpi]' has both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fnnet_scripts.options import (
+    RUN,
+    Parser,
+    add_run_options,
+    check_epochs,
+    complete,
+    keep_settings,
+)
+
+import fnnet
+from fnnet.data.splits import IntArray
+from fnnet.storage.files import atomic_write
+from fnnet.trees import FloatArray
+
+OTHERS: dict[str, Any] = {"out": Path("runs/mpi"), "resume": False, "measure": False}
+
+
+def shards(
+    rng: np.random.Generator, split: fnnet.Split, batch_size: int, rank: int, ranks: int
+) -> Iterator[tuple[IntArray, float]]:
+    """Of every batch of `fnnet.batches`, a rank's rows and the share of the batch that they are."""
+    order = rng.permutation(len(split))
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        rows = batch[len(batch) * rank // ranks : len(batch) * (rank + 1) // ranks]
+        yield rows, len(rows) / len(batch)
+
+
+def weigh_gradient(
+    params: fnnet.Params, split: fnnet.Split, rows: IntArray, share: float, out: FloatArray
+) -> None:
+    """Write a shard's gradient times its share: over all ranks these add up to the batch's."""
+    if len(rows) == 0:
+        out[...] = 0
+        return
+    x = fnnet.as_inputs(split.x[rows], out.dtype)
+    gradient, _ = fnnet.tree_ravel(fnnet.grads(params, x, split.y[rows]))
+    np.multiply(gradient, share, out=out)
+
+
+def train_epoch(
+    comm: Any,
+    state: fnnet.RMSPropState,
+    split: fnnet.Split,
+    rng: np.random.Generator,
+    batch_size: int,
+) -> fnnet.RMSPropState:
+    """The state after an epoch, the same on every rank."""
+    from mpi4py import MPI
+
+    vector, unravel = fnnet.tree_ravel(state.params)
+    total = np.empty_like(vector)
+    for rows, share in shards(rng, split, batch_size, comm.rank, comm.size):
+        weigh_gradient(state.params, split, rows, share, total)
+        comm.Allreduce(MPI.IN_PLACE, total)
+        state = fnnet.rmsprop_update(state, unravel(total))
+    check_agreement(comm, state)
+    return state
+
+
+def check_agreement(comm: Any, state: fnnet.RMSPropState) -> None:
+    """Raise where ranks differ by a bit: with other machines or libraries, sums may, too."""
+    checksums = comm.allgather(zlib.crc32(fnnet.tree_ravel(state.params)[0].data))
+    if len(set(checksums)) > 1:
+        raise RuntimeError(f"parameters differ between ranks, checksums {checksums}")
+
+
+def run(comm: Any, args: argparse.Namespace) -> None:
+    """Train to the last epoch; rank 0 alone reads and writes checkpoints, prints and draws."""
+    if comm.rank:
+        comm.barrier()  # rank 0 downloads and verifies first
+    data = fnnet.load_dataset(args.dataset, args.data_dir)
+    if not comm.rank:
+        comm.barrier()
+    checkpoint = comm.bcast(begin(args, data) if comm.rank == 0 else None)
+    state, rng, history = checkpoint.state, checkpoint.rng, checkpoint.history
+    if comm.rank == 0:
+        print(
+            f"{comm.size} ranks from epoch {checkpoint.epoch} to {args.epochs}: each epoch is kept "
+            f"in {args.out / 'checkpoint.npz'}, from where --resume goes on",
+            flush=True,
+        )
+    for epoch in range(checkpoint.epoch + 1, args.epochs + 1):
+        began = time.perf_counter()
+        state = train_epoch(comm, state, data.train, rng, args.batch_size)
+        if comm.rank == 0:
+            metrics = measure(state.params, data, epoch, time.perf_counter() - began)
+            history = (*history, metrics)
+            fnnet.save_checkpoint(
+                args.out / "checkpoint.npz", fnnet.Checkpoint(state, rng, epoch, history)
+            )
+            print(
+                f"epoch {epoch}/{args.epochs}: loss {metrics.train_loss:.4f}, "
+                f"test accuracy {metrics.test_accuracy:.2%}, {metrics.seconds:.2f} s",
+                flush=True,
+            )
+    if comm.rank == 0 and history:
+        draw(history, args.out)
+
+
+def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnnet.RMSPropState]:
+    """The checkpoint to go on from, or that of a new run, which is written with its settings."""
+    settings, path = args.out / "run.json", args.out / "checkpoint.npz"
+    if args.resume and path.exists():
+        checkpoint = fnnet.load_checkpoint(path)
+        check_epochs(args.epochs, checkpoint.epoch)
+        keep_settings(settings, RUN, args)
+        state = replace(checkpoint.state, learning_rate=args.learning_rate)
+        return replace(checkpoint, state=state)
+    if not args.resume and (settings.exists() or path.exists()):
+        raise FileExistsError(f"{args.out} holds a run: go on with --resume, or take another --out")
+    rng = np.random.default_rng(args.seed)
+    params = fnnet.init_params(rng, (data.train.x[0].size, *args.hidden, len(data.classes)))
+    checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params, args.learning_rate), rng)
+    args.out.mkdir(parents=True, exist_ok=True)
+    keep_settings(settings, RUN, args)
+    fnnet.save_checkpoint(path, checkpoint)
+    return checkpoint
+
+
+def measure(params: fnnet.Params, data: fnnet.Dataset, epoch: int, seconds: float) -> fnnet.Metrics:
+    train, test = fnnet.evaluate(params, data.train), fnnet.evaluate(params, data.test)
+    if not np.isfinite(train.loss):
+        raise ArithmeticError(
+            f"the loss after epoch {epoch} was {train.loss}: --resume with a smaller "
+            "--learning-rate goes on from the epoch before"
+        )
+    return fnnet.Metrics(epoch, train.loss, train.accuracy, test.loss, test.accuracy, seconds)
+
+
+def draw(history: Sequence[fnnet.Metrics], out: Path) -> None:
+    from fnnet import plots
+
+    try:
+        figure = plots.plot_history(history)
+    except ImportError as error:
+        print(error)
+        return
+    with atomic_write(out / "curves.png") as file:
+        figure.savefig(file, format="png")
+
+
+def time_steps(comm: Any, batch_size: int) -> dict[str, float]:
+    """Median seconds of a step and of its parts, on images like MNIST's, and of a tiny sum."""
+    from mpi4py import MPI
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (max(10_000, batch_size), 28, 28), np.uint8)
+    split = fnnet.Split(images, rng.integers(0, 10, len(images)))
+    state = fnnet.rmsprop_init(fnnet.init_params(0, (784, 128, 10)))
+    vector, unravel = fnnet.tree_ravel(state.params)
+    total, one = np.empty_like(vector), np.zeros(1, np.float32)
+    rows = []
+    for _ in range(min(400, max(30, 100_000 // batch_size))):
+        mine, share = next(shards(rng, split, batch_size, comm.rank, comm.size))
+        comm.barrier()
+        marks = [time.perf_counter()]
+        weigh_gradient(state.params, split, mine, share, total)
+        marks.append(time.perf_counter())
+        comm.barrier()
+        marks.append(time.perf_counter())
+        comm.Allreduce(MPI.IN_PLACE, total)
+        marks.append(time.perf_counter())
+        state = fnnet.rmsprop_update(state, unravel(total))
+        marks.append(time.perf_counter())
+        comm.Allreduce(MPI.IN_PLACE, one)
+        marks.append(time.perf_counter())
+        rows.append(np.diff(marks))
+    gradient, wait, add, update, latency = np.median(rows, axis=0).tolist()
+    step = gradient + wait + add + update
+    return {"step": step, "allreduce": add, "latency": latency, "bytes": total.nbytes}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Options as given, completed by those of the run to resume, then by the defaults."""
+    parser = Parser(description=__doc__.splitlines()[0], argument_default=argparse.SUPPRESS)
+    add_run_options(parser)
+    add = parser.add_argument
+    add("--out", type=Path, metavar="DIR", help="default: runs/mpi")
+    add("--measure", action="store_true", help="time steps instead, and print them as JSON")
+    return complete(parser, vars(parser.parse_args(argv)), RUN, OTHERS)
+
+
+def parse_on_one(comm: Any, argv: Sequence[str] | None) -> argparse.Namespace | int:
+    """The options on every rank, or an exit code: rank 0 alone reads, and answers --help."""
+    answer: argparse.Namespace | int = 0
+    if comm.rank == 0:
+        try:
+            answer = parse(argv)
+        except SystemExit as stop:
+            answer = int(stop.code or 0)
+    shared: argparse.Namespace | int = comm.bcast(answer)
+    return shared
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # which, depends on whether mpi4py or MPI lacks
+        parse(argv)  # bad usage and --help are answered without MPI, too
+        print(f"train_mpi.py: {error}: pip install 'fnnet[mpi]'", file=sys.stderr)
+        return 1
+    comm = MPI.COMM_WORLD
+    args = parse_on_one(comm, argv)
+    if isinstance(args, int):
+        return args
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss tells, and stops
+            if args.measure:
+                times = time_steps(comm, args.batch_size)
+                if comm.rank == 0:
+                    print(json.dumps({"ranks": comm.size, "batch_size": args.batch_size, **times}))
+            else:
+                run(comm, args)
+    except BaseException as error:  # else the other ranks would wait for this one for ever
+        what = " ".join(str(error).split()) or type(error).__name__
+        print(f"train_mpi.py: rank {comm.rank} of {comm.size}: {what}", file=sys.stderr, flush=True)
+        if comm.size > 1:
+            comm.Abort(1)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,295 @@
+"""scripts/benchmark.py and scripts/scaling.py, run as a user runs them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fnnet
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def run(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in an empty folder, where no MNIST is to be found and one thread is enough."""
+    settings = {
+        "FNNET_CACHE": str(folder / "cache"),
+        "FNNET_DATA": "",
+        "PYTHONPATH": str(SCRIPTS.parent),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / script), *arguments],
+        cwd=folder,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folder and output of a quick benchmark of what needs NumPy alone."""
+    pytest.importorskip("matplotlib")
+    folder = tmp_path_factory.mktemp("benchmark")
+    names = ("--contestants", "fnnet", "products", "--json", "raw.json")
+    result = run(folder, "benchmark.py", "--quick", "--threads", "1", *names)
+    assert (result.returncode, result.stderr) == (0, "")
+    return folder, result.stdout
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The cells of each Markdown table, header first, rules left out."""
+    blocks = re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE)
+    return [
+        [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for i, line in enumerate(block.splitlines())
+            if i != 1
+        ]
+        for block in blocks
+    ]
+
+
+def test_output_names_processor_versions_and_data(quick: tuple[Path, str]) -> None:
+    first = quick[1].splitlines()[0]
+    assert f"numpy {np.__version__}" in first
+    assert "Python 3." in first
+    assert "synthetic images" in first
+
+
+def test_output_names_the_kernels_that_the_environment_chooses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from benchmark import Plan, machine
+
+    plan = Plan([], None, 1, [1], [32], 1)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert "in NumPy, held to its kernels for Haswell)" in machine(plan)
+    monkeypatch.delenv("OPENBLAS_CORETYPE")
+    assert "kernels" not in machine(plan)
+
+
+def test_every_table_has_rows_of_one_length(quick: tuple[Path, str]) -> None:
+    found = tables(quick[1])
+    assert len(found) == 7  # one a section
+    for rows in found:
+        assert len(rows) > 1
+        assert len({len(row) for row in rows}) == 1
+
+
+def test_ratios_are_those_of_the_medians_measured(quick: tuple[Path, str]) -> None:
+    folder, text = quick
+    raw = json.loads((folder / "raw.json").read_text())
+    times = {
+        row["contestant"]: float(np.median(row["seconds"]))
+        for row in raw["epoch"]
+        if row["batch_size"] == 32
+    }
+    _, own, bare = tables(text)[0]
+    assert float(own[1]) == pytest.approx(times["fnnet"], rel=0.01)
+    shown = re.fullmatch(r"([\d.]+) \(([\d.]+)\)", bare[1])
+    assert shown is not None
+    assert float(shown[2]) == pytest.approx(times["products"] / times["fnnet"], abs=0.006)
+
+
+def test_training_learns_what_the_accuracy_column_says(quick: tuple[Path, str]) -> None:
+    own, bare = (row[-1] for row in tables(quick[1])[0][1:])
+    assert 20 < float(own.rstrip("%")) <= 100  # chance is 10 %
+    assert bare == "–"
+
+
+def test_parts_of_a_profile_add_up_to_the_step(quick: tuple[Path, str]) -> None:
+    raw = json.loads((quick[0] / "raw.json").read_text())
+    for row in raw["profile"]:
+        parts = {k: v for k, v in row["parts"].items() if not k.startswith("floor")}
+        assert sum(parts.values()) == pytest.approx(2 * parts["step"])
+
+
+def test_plot_is_a_picture_and_can_be_drawn_again_from_the_numbers(quick: tuple[Path, str]) -> None:
+    folder, text = quick
+    assert (folder / "runs" / "benchmark.png").read_bytes().startswith(PNG)
+    again = run(folder, "benchmark.py", "--from", "raw.json", "--plot", "again.png")
+    assert again.stdout == text
+    assert (folder / "again.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--contestants", "abacus"), 2, "'abacus'"),
+        (("--sections", "weather"), 2, "'weather'"),
+        (("--rounds", "0"), 2, "--rounds"),
+        (("--batch-sizes", "-1"), 2, "--batch-sizes"),
+        (("--data-dir", "absent"), 1, "absent"),
+        (("--from", "absent.json"), 1, "absent.json"),
+        (("--from", "list.json"), 1, "list.json does not hold what --json writes"),
+        (("--from", "empty.json"), 1, "empty.json does not hold what --json writes"),
+        (("--sections", "inference", "--contestants", "products"), 1, "measures none of products"),
+        (("--sections", "profile", "--contestants", "products"), 1, "measures none of products"),
+        (("--sections", "memory", "--contestants", "products"), 1, "measures none of products"),
+        (("--json", "list.json/raw.json"), 1, "list.json"),
+        (("--plot", "list.json/plot.png"), 1, "list.json"),
+    ],
+)
+def test_bad_arguments_get_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "empty.json").write_text("{}")
+    result = run(tmp_path, "benchmark.py", "--quick", *arguments)
+    assert result.returncode == status
+    assert "Traceback" not in result.stderr
+    notes = [line for line in result.stderr.splitlines() if "not installed" not in line]
+    assert len(notes) == 1
+    assert said in notes[0]
+    assert result.stdout == ""
+
+
+def test_sections_that_have_nobody_to_measure_are_left_out_unless_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from benchmark import Plan, parse, sections_of
+
+    plan = Plan(["products"], None, 1, [1], [32], 1)
+    assert sections_of(parse([]), plan) == ["epoch", "networks", "import", "size"]
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+import benchmark, contestants
+ask, workers, timers = contestants.Worker.ask, [], []
+def ask_and_interrupt(worker, question, **arguments):
+    if question == "epoch" and len(set(workers)) == 2 and not timers:
+        timers.append(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)))
+        timers[0].start()
+    workers.append(worker)
+    return ask(worker, question, **arguments)
+contestants.Worker.ask = ask_and_interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
+code = benchmark.main()
+print(len(set(workers)), [worker.process.poll() is None for worker in set(workers)])
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_an_interrupted_benchmark_ends_with_its_workers_without_a_word(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    names = ("--contestants", "fnnet", "products", "--rounds", "99")
+    result = subprocess.run(
+        [sys.executable, "interrupted.py", "--quick", "--threads", "1", *names],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{SCRIPTS.parent}{os.pathsep}{SCRIPTS}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "2 [False, False]\n", "")
+
+
+def test_an_interrupted_measurement_of_growth_ends_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import scaling
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fnnet, "train_step", interrupt)
+    assert scaling.main(["--quick", "--plot", str(tmp_path / "scaling.png")]) == 130
+    assert capsys.readouterr().err == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", ["benchmark", "scaling"])
+def test_what_would_keep_the_plot_from_being_drawn_is_told_before_measuring(
+    script: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    main = importlib.import_module(script).main
+    cases = ("file/plot.png", "file"), ("plot.png", "pip install 'fnnet[")
+    for plot, said in cases:
+        assert main(["--quick", "--plot", plot]) == 1
+        output, errors = capsys.readouterr()
+        assert output == ""
+        assert said in errors.splitlines()[-1]
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+
+
+def test_contestant_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.path.insert(0, sys.argv.pop(1));"
+        "import benchmark; sys.exit(benchmark.main())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(SCRIPTS), "--quick", "--contestants", "torch"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("benchmark.py: not installed: torch")
+
+
+def test_scaling_says_a_line_a_curve_and_draws_them(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = run(tmp_path, "scaling.py", "--quick", "--plot", "scaling.png")
+    assert (result.returncode, result.stderr) == (0, "")
+    _, *lines = result.stdout.splitlines()
+    assert [line.split(" ")[0] for line in lines] == [
+        "hidden",
+        "hidden",
+        "batch",
+        "training",
+        "batch",
+    ]
+    assert (tmp_path / "scaling.png").read_bytes().startswith(PNG)
+
+
+def test_synthetic_images_resemble_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from contestants import synthetic
+
+    data = synthetic(2_000)
+    assert data.train.x.shape == (2_000, 28, 28)
+    assert data.train.x.dtype == np.uint8
+    assert np.mean(data.train.x > 0) == pytest.approx(0.19, abs=0.01)
+    assert not data.train.x[:, :4].any()  # the margin
+    assert len(np.unique(data.train.y)) == 10
+    assert fnnet.as_inputs(data.test.x).max() == 1
+
+
+def test_products_are_those_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from contestants import products, synthetic
+
+    sizes = (784, 20, 30, 10)
+    shapes = [product().shape for product in products(synthetic(8).train, sizes, 8)]
+    forward, of_weights = [(8, 20), (8, 30), (8, 10)], [(784, 20), (20, 30), (30, 10)]
+    assert shapes == [*forward, *of_weights, (8, 20), (8, 30)]

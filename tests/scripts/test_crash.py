@@ -1,0 +1,96 @@
+"""Killed processes and full disks: a short run of what scripts/crash.py does at length."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fnnet
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits are POSIX's")
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+SAVE = """
+import os, signal, sys
+import numpy as np
+import fnnet
+replace = os.replace
+def killed(a, b):
+    if sys.argv[2] == "after":
+        replace(a, b)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.replace = killed
+state = fnnet.rmsprop_init(fnnet.init_params(1, (4, 3)))
+fnnet.save_checkpoint(sys.argv[1], fnnet.Checkpoint(state, np.random.default_rng(1)))
+"""
+
+FULL = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.argv[:] = sys.argv[1:]
+import os, runpy
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def seed_of(path: Path) -> int:
+    """Which of two networks a checkpoint holds."""
+    params = fnnet.load_checkpoint(path).state.params
+    return [fnnet.tree_equal(params, fnnet.init_params(s, (4, 3))) for s in (0, 1)].index(True)
+
+
+def test_training_killed_at_random_moments_ends_as_if_it_had_not_been() -> None:
+    kills = runpy.run_path(str(SCRIPTS / "crash.py"))["kills"]
+    assert "each ended with the unbroken run's parameters" in kills(3, seed=0, epochs=30)
+
+
+def test_two_processes_may_download_into_one_folder_at_once() -> None:
+    command = [sys.executable, str(SCRIPTS / "crash.py"), "races", "--count", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("2 races")
+
+
+@pytest.mark.parametrize(("moment", "survivor"), [("before", 0), ("after", 1)])
+def test_killed_around_the_move_into_place_the_file_is_the_old_or_the_new(
+    tmp_path: Path, moment: str, survivor: int
+) -> None:
+    path = tmp_path / "run.npz"
+    state = fnnet.rmsprop_init(fnnet.init_params(0, (4, 3)))
+    fnnet.save_checkpoint(path, fnnet.Checkpoint(state, np.random.default_rng(0)))
+    killed = subprocess.run([sys.executable, "-c", SAVE, str(path), moment], timeout=60)
+    assert killed.returncode == -9
+    assert seed_of(path) == survivor
+
+
+def test_on_a_full_disk_training_stops_with_a_line_and_keeps_its_last_checkpoint(
+    tmp_path: Path,
+) -> None:
+    train = str(SCRIPTS / "train.py")
+    options = ["--hidden", "8", "--epochs", "1", "--quiet", "--out", "run"]
+    subprocess.run([sys.executable, train, *options], cwd=tmp_path, check=True, timeout=60)
+    before = (tmp_path / "run" / "checkpoint.npz").read_bytes()
+    assert len(before) < 20_000
+    more = [train, "--out", "run", "--resume", "--epochs", "500", "--quiet"]
+    full = subprocess.run(
+        [sys.executable, "-c", FULL, *more],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert full.returncode == 1
+    assert full.stderr.count("\n") == 1
+    assert "File too large" in full.stderr
+    checkpoint = fnnet.load_checkpoint(tmp_path / "run" / "checkpoint.npz")
+    assert 1 < checkpoint.epoch < 500
+    assert not list((tmp_path / "run").glob(".*"))

@@ -1,0 +1,383 @@
+"""scripts/train.py as its user meets it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import fnnet
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCRIPT = SCRIPTS / "train.py"
+TINY = ("--hidden", "8", "--batch-size", "256")
+FIGURES = ("curves", "predictions", "confusion", "weights")
+
+# What runs in the background of a shell begins with interrupts ignored.
+HEED_INTERRUPTS = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+DIE_AFTER_FILES = """
+import os, runpy, signal, sys
+sys.argv.pop(0)
+left, replace = int(sys.argv.pop(0)), os.replace
+def replace_and_die(a, b):
+    global left
+    replace(a, b)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+os.replace = replace_and_die
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, to be run in an empty folder, where Matplotlib is not installed."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    import train
+
+    return train
+
+
+def code(script: ModuleType, *options: str) -> int:
+    """The exit code of a run in this process."""
+    try:
+        result: int = script.main([*TINY, *options])
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    return result
+
+
+def checkpoint(folder: Path | str) -> fnnet.Checkpoint[fnnet.RMSPropState]:
+    return fnnet.load_checkpoint(Path(folder) / "checkpoint.npz")
+
+
+def is_one_line(text: str) -> bool:
+    return text.count("\n") == 1 and "Traceback" not in text
+
+
+def test_a_run_leaves_a_checkpoint_a_history_and_figures(tmp_path: Path) -> None:
+    matplotlib_image = pytest.importorskip("matplotlib.image")
+    command = [sys.executable, str(SCRIPT), *TINY, "--epochs", "2", "--figures", "pictures"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "\r" not in result.stdout + result.stderr
+    assert re.search(r"test accuracy \d+\.\d+%.* 2 epochs in .* images/s", result.stdout)
+    run = tmp_path / "runs" / "digits"
+    assert checkpoint(run).epoch == 2
+    rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    evaluation = fnnet.evaluate(checkpoint(run).state.params, fnnet.load_digits().test)
+    assert float(rows[-1]["test_accuracy"]) == evaluation.accuracy
+    assert f"test accuracy {evaluation.accuracy:.2%}" in result.stdout
+    assert sorted(path.name for path in run.iterdir()) == [
+        "checkpoint.npz",
+        "history.csv",
+        "run.json",
+    ]
+    for name in FIGURES:
+        image = matplotlib_image.imread(tmp_path / "pictures" / f"{name}.png")
+        assert min(image.shape[:2]) > 150
+        assert image.shape[1] <= 1260
+        assert image[..., :3].std() > 0.01
+
+
+def test_each_run_has_a_folder_of_its_own(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert code(script, "--epochs", "0", "--quiet") == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["digits", "digits-2"]
+    before = Path("runs/digits/checkpoint.npz").read_bytes()
+    assert code(script, "--epochs", "1", "--out", "runs/digits") == 1
+    assert Path("runs/digits/checkpoint.npz").read_bytes() == before
+    errors = capsys.readouterr().err
+    assert "--resume" in errors
+    assert is_one_line(errors)
+
+
+def test_without_a_folder_the_last_run_is_resumed(script: ModuleType) -> None:
+    assert code(script, "--epochs", "0") == code(script, "--epochs", "0") == 0
+    Path("runs/digits-3").mkdir()  # holds no run
+    assert code(script, "--resume", "--epochs", "1") == 0
+    assert [checkpoint(f"runs/{name}").epoch for name in ("digits", "digits-2")] == [0, 1]
+    shutil.rmtree("runs/digits")  # neither what follows a gap nor a new run is forgotten
+    assert code(script, "--resume", "--epochs", "2") == code(script, "--epochs", "0") == 0
+    assert checkpoint("runs/digits-2").epoch == 2
+    assert sorted(path.name for path in Path("runs").iterdir()) == [
+        f"digits-{n}" for n in (2, 3, 4)
+    ]
+
+
+def test_a_resumed_run_is_an_unbroken_one(script: ModuleType) -> None:
+    options = ("--quiet", "--validation", "200", "--seed", "3", "--learning-rate", "0.00123")
+    assert code(script, *options, "--epochs", "4", "--out", "whole") == 0
+    assert code(script, *options, "--epochs", "2", "--out", "parts") == 0
+    assert code(script, "--out", "parts", "--resume", "--epochs", "4", "--quiet") == 0
+    whole, parts = checkpoint("whole"), checkpoint("parts")
+    assert fnnet.tree_equal(whole.state.params, parts.state.params)
+    assert fnnet.tree_equal(whole.state.mean_squares, parts.state.mean_squares)
+    assert whole.rng.bit_generator.state == parts.rng.bit_generator.state
+    assert [row.test_loss for row in whole.history] == [row.test_loss for row in parts.history]
+
+
+def test_held_out_samples_are_neither_trained_on_nor_called_test(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = []
+    evaluate = fnnet.evaluate
+
+    def record(params: fnnet.Params, split: fnnet.Split) -> fnnet.Evaluation:
+        measured.append(len(split))
+        return evaluate(params, split)
+
+    monkeypatch.setattr("fnnet.training.evaluate", record)
+    monkeypatch.setattr(fnnet, "evaluate", record)
+    assert code(script, "--epochs", "2", "--validation", "200", "--out", "run") == 0
+    assert measured == [1237, 200, 1237, 200, 360]  # the test set once, at the end
+    header = Path("run/history.csv").read_text().splitlines()[0]
+    assert header == "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds"
+    lines = capsys.readouterr().out.splitlines()
+    assert all("validation accuracy" in line and "test" not in line for line in lines[:2])
+    assert lines[2].startswith("test accuracy")
+
+
+def test_resuming_refuses_other_settings_and_other_folders(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code(script, "--epochs", "2", "--out", "run", "--quiet") == 0
+    run_json = Path("run/run.json").read_text()
+    refused = [
+        (("--batch-size", "64"), "--batch-size is 256 in the run to resume, got 64"),
+        (("--hidden", "8", "9"), "--hidden is 8 in the run to resume, got 8 9"),
+        (("--dtype", "float64"), "--dtype is float32"),
+        (("--dataset", "mnist"), "--dataset is digits"),
+        (("--seed", "1"), "--seed is 0"),
+        (("--validation", "5"), "--validation is 0"),
+        (("--epochs", "1"), "--epochs must be >= 2"),
+        (("--out", "empty"), "no run to resume in empty"),
+    ]
+    for options, message in refused:
+        assert code(script, "--out", "run", "--resume", *options) == 2
+        errors = capsys.readouterr().err
+        assert message in errors
+        assert is_one_line(errors)
+        assert Path("run/run.json").read_text() == run_json
+    for damaged in ("[]", "{", run_json.replace("256", '"many"')):
+        Path("run/run.json").write_text(damaged)
+        assert code(script, "--out", "run", "--resume") == 2
+        assert is_one_line(capsys.readouterr().err)
+
+
+def test_a_resumed_run_finds_its_data_from_any_folder(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load(name: str, directory: str | None) -> fnnet.Dataset:
+        asked.append(directory)
+        return fnnet.load_digits()
+
+    monkeypatch.setattr(fnnet, "load_dataset", load)
+    out = ("--out", str(tmp_path / "run"), "--epochs", "0", "--quiet")
+    assert code(script, *out, "--data-dir", "my data") == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for options in ((), ("--data-dir", "other"), ()):
+        assert code(script, "--resume", *out, *options) == 0
+    other = str(tmp_path / "elsewhere" / "other")
+    assert asked == [str(tmp_path / "my data")] * 2 + [other] * 2
+
+
+def test_a_run_that_was_given_no_folder_of_data_is_resumed_without_one(script: ModuleType) -> None:
+    assert code(script, "--epochs", "0", "--out", "run", "--quiet") == 0
+    assert "data_dir" not in Path("run/run.json").read_text()
+    assert code(script, "--resume", "--out", "run", "--quiet") == 0
+
+
+def test_a_diverged_run_goes_on_with_a_smaller_learning_rate(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code(script, "--epochs", "1", "--out", "run", "--learning-rate", "1e30") == 1
+    errors = capsys.readouterr().err
+    assert "batch 2: the state after epoch 0" in errors
+    assert is_one_line(errors)
+    assert "--resume --out run --learning-rate 1e+29" in errors
+    smaller = ("--learning-rate", "0.001")
+    assert code(script, "--resume", "--out", "run", *smaller) == 0
+    assert code(script, "--epochs", "1", "--out", "other", *smaller) == 0
+    assert fnnet.tree_equal(checkpoint("run").state.params, checkpoint("other").state.params)
+
+
+def test_a_division_by_nothing_is_not_answered_with_a_smaller_learning_rate(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code(script, "--epochs", "1", "--out", "run", "--eps", "0") == 1
+    assert capsys.readouterr().err.endswith("with eps above 0: start a new run\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_interrupting_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), *TINY, "--epochs", "100000", "--out", "a run"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEED_INTERRUPTS, *command],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while "epoch 3/" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert is_one_line(errors)
+    saved = checkpoint(tmp_path / "a run")
+    assert saved.epoch >= 3
+    advice = re.search(r"to go on: (.*)", errors)
+    assert advice is not None
+    more = subprocess.run(
+        [*shlex.split(advice[1]), "--epochs", str(saved.epoch + 1), "--quiet"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert more.returncode == 0, more.stderr
+    assert more.stdout == ""
+    assert checkpoint(tmp_path / "a run").epoch == saved.epoch + 1
+
+
+def test_interrupted_before_its_first_epoch_a_run_can_still_go_on(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fnnet, "train", interrupt)
+        assert code(script, "--epochs", "1", "--out", "run", "--figures", "pictures") == 130
+    assert "--resume --out run --figures pictures" in capsys.readouterr().err
+    assert code(script, "--resume", "--out", "run", "--quiet") == 0
+    assert code(script, "--epochs", "1", "--out", "other", "--quiet") == 0
+    assert fnnet.tree_equal(checkpoint("run").state.params, checkpoint("other").state.params)
+    monkeypatch.setattr(fnnet, "load_dataset", interrupt)
+    assert code(script, "--out", "third") == 130
+    assert "nothing was begun" in capsys.readouterr().err
+    assert not Path("third").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("files", [1, 2, 3, 4, 5])
+def test_killed_after_any_of_its_first_files_a_run_can_go_on(
+    script: ModuleType, files: int
+) -> None:
+    options = ("--seed", "3", "--validation", "9", "--epochs", "1", "--quiet")
+    command = [sys.executable, "-c", DIE_AFTER_FILES, str(files), str(SCRIPT), *TINY, *options]
+    assert subprocess.run([*command, "--out", "run"], timeout=60).returncode == -signal.SIGKILL
+    assert code(script, "--resume", "--out", "run", "--quiet") == 0
+    assert code(script, *options, "--out", "whole") == 0
+    assert checkpoint("run").epoch == 1
+    assert fnnet.tree_equal(checkpoint("run").state.params, checkpoint("whole").state.params)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--epochs", "-1"),
+        ("--batch-size", "0"),
+        ("--learning-rate", "nan"),
+        ("--learning-rate", "fast"),
+        ("--decay", "1"),
+        ("--eps", "inf"),
+        ("--hidden", "0"),
+        ("--hidden", "1.5"),
+        ("--hidden",),
+        ("--dataset", "cifar"),
+        ("--validation", "1437"),
+        ("--nonsense",),
+    ],
+)
+def test_bad_usage_is_one_line_and_exits_with_2(
+    script: ModuleType, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    assert code(script, *options) == 2
+    errors = capsys.readouterr().err
+    assert options[0] in errors
+    assert is_one_line(errors)
+    assert list(Path().iterdir()) == []
+
+
+def test_failures_are_one_line_and_exit_with_1(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(*arguments: object) -> None:
+        raise fnnet.DownloadError("no mirror\n  answered")
+
+    Path("file").write_text("")
+    cases = [
+        (("--out", "file/run"), "file"),
+        (("--out", "run", "--figures", "file/figures"), "file"),
+        (("--hidden", "1000000000000"), "allocate"),
+    ]
+    for options, message in cases:
+        assert code(script, "--epochs", "1", *options) == 1, options
+        errors = capsys.readouterr().err
+        assert message in errors
+        assert is_one_line(errors), errors
+    assert [path.name for path in Path().iterdir()] == ["file"]  # nothing half begun
+    monkeypatch.setattr(fnnet, "load_dataset", unreachable)
+    assert code(script, "--dataset", "mnist") == 1
+    assert capsys.readouterr().err == "train.py: no mirror answered\n"
+
+
+def test_it_trains_on_a_folder_of_idx_files(script: ModuleType) -> None:
+    folder = os.environ.get("FNNET_DATA")
+    if not folder:
+        pytest.skip("FNNET_DATA does not name the folder of MNIST's four files")
+    options = ("--dataset", "mnist", "--data-dir", folder, "--epochs", "1", "--quiet")
+    assert code(script, *options, "--hidden", "32", "--batch-size", "128", "--out", "run") == 0
+    assert checkpoint("run").history[0].test_accuracy > 0.9
+
+
+def test_without_matplotlib_it_trains_and_says_what_draws(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code(script, "--epochs", "1", "--out", "run") == 0
+    assert capsys.readouterr().out.count("pip install 'fnnet[scripts]'") == 1
+    assert sorted(path.name for path in Path("run").iterdir()) == [
+        "checkpoint.npz",
+        "history.csv",
+        "run.json",
+    ]
+
+
+def test_a_terminal_gets_a_bar_with_loss_and_accuracy(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "160")
+    assert code(script, "--epochs", "2", "--out", "run") == 0
+    shown = capsys.readouterr()
+    assert "2/2" in shown.err
+    assert re.search(r"train loss \d.*test loss \d.*test accuracy \d", shown.err)
+    assert "epoch 1/2" not in shown.out
