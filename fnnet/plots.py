@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fnnet.checks import FloatArray
 from fnnet.network import softmax
-from fnnet.training import Metrics
-from fnnet.trees import FloatArray
+from fnnet.records import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
