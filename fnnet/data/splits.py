@@ -221,7 +221,7 @@ def weighted_batches(
     Examples
     --------
     >>> split = Split(np.zeros((3, 2)), np.arange(3), weights=np.array([1.0, 2.0, 2.0]))
-    >>> sorted(float(s) for x, y, s in weighted_batches(0, split, 1))
+    >>> sorted(float(s[0]) for x, y, s in weighted_batches(0, split, 1))
     [1.0, 2.0, 2.0]
     """
     check_batches(split, batch_size)

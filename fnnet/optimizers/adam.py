@@ -110,11 +110,11 @@ def adam_update(state: AdamState, grads: Params) -> AdamState:
     ...     loss, grads = loss_and_grads(state.params, x, y)
     ...     state = adam_update(state, grads)
     ...     print(f"{loss:.3f}")
-    0.768
-    0.643
-    0.540
-    0.456
-    0.387
+    0.640
+    0.528
+    0.440
+    0.372
+    0.319
     """
     check_state(state, AdamState)
     t = state.step + 1

@@ -139,11 +139,11 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     ...     loss, grads = loss_and_grads(state.params, x, y)
     ...     state = rmsprop_update(state, grads)
     ...     print(f"{loss:.3f}")
-    0.768
-    0.412
-    0.290
-    0.216
-    0.166
+    0.640
+    0.361
+    0.266
+    0.211
+    0.174
     """
     check_state(state, RMSPropState)
     if state.momentum or state.centered or state.eps_in_sqrt:

@@ -101,11 +101,11 @@ def sgd_update(state: SGDState, grads: Params) -> SGDState:
     ...     loss, grads = loss_and_grads(state.params, x, y)
     ...     state = sgd_update(state, grads)
     ...     print(f"{loss:.3f}")
-    0.768
-    0.603
-    0.513
-    0.452
-    0.405
+    0.640
+    0.470
+    0.375
+    0.309
+    0.262
     """
     check_state(state, SGDState)
 

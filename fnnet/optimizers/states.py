@@ -174,6 +174,7 @@ def within(least: float, below: float = math.inf) -> dict[str, tuple[float, floa
 
     Examples
     --------
+    >>> from dataclasses import field
     >>> decay: float = field(metadata=within(0, 1))
     """
     return {"range": (least, below)}

@@ -12,7 +12,7 @@ import pytest
 import fnnet
 from fnnet import Params
 from fnnet.optimizers.steps import FLUSH_EVERY
-from fnnet.trees import read_only
+from fnnet.trees import owned
 from tests.protocol import DeviceArray
 
 SIZES = (5, 4, 3)
@@ -115,7 +115,7 @@ def assert_a_state_cannot_be_changed(state: Any) -> None:
 def assert_rates_given_as_an_array_may_be_used_on(init: Callable[[Params, Any], Any]) -> None:
     rates = np.array([0.1, 0.2])
     members = stacked(fnnet.init_params(0, SIZES), fnnet.init_params(1, SIZES))
-    states = [init(members, rates), init(members, read_only(rates[:]))]
+    states = [init(members, rates), init(members, owned(rates[:]))]
     rates[:] = 7
     assert [state.learning_rate.tolist() for state in states] == [[0.1, 0.2]] * 2
 
