@@ -37,12 +37,12 @@ from fnnet.data.splits import (
     hold_out,
     weighted_batches,
 )
-from fnnet.records import Epoch, Evaluation, Metrics
-from fnnet.evaluation import evaluate
-from fnnet.training import DivergenceError, train, train_step
 from fnnet.trees import tree_allclose, tree_equal, tree_leaves, tree_map, tree_ravel
 
 if TYPE_CHECKING:
+    from fnnet.records import Epoch, Evaluation, Metrics
+    from fnnet.evaluation import evaluate
+    from fnnet.training import DivergenceError, train, train_step
     from fnnet.regularization import (
         clip_by_global_norm,
         decay_weights,
@@ -146,10 +146,17 @@ __all__ = [
     "register_jax",
 ]
 
-# Files, downloads and distortions need half of the standard library. What needs them is imported
-# when a name of theirs is first asked for: `import fnnet` takes 1.3 times as long as `import numpy`
-# so, and 1.6 times with all of them.
+# What goes beyond networks, gradients, optimizers and batches is imported when a name of it is
+# first asked for: files and downloads need half of the standard library. `import fnnet` takes 1.3
+# times as long as `import numpy` so, and 1.6 times with all names.
 _LATER = {
+    "Epoch": "fnnet.records",
+    "Evaluation": "fnnet.records",
+    "Metrics": "fnnet.records",
+    "evaluate": "fnnet.evaluation",
+    "DivergenceError": "fnnet.training",
+    "train": "fnnet.training",
+    "train_step": "fnnet.training",
     "clip_by_global_norm": "fnnet.regularization",
     "decay_weights": "fnnet.regularization",
     "dropout_masks": "fnnet.regularization",
