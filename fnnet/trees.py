@@ -266,11 +266,8 @@ def empty_like(tree: T) -> T:
 
 
 def sealed(tree: T) -> T:
-    """The tree, read-only from now on."""
-    _read_only(flat(tree)[0])
-    for leaf in tree_leaves(tree):
-        _read_only(leaf)
-    return tree
+    """A tree from `empty_like`, read-only from now on."""
+    return freeze(*flat(tree))
 
 
 def empty(size: int, like: FloatArray) -> FloatArray:

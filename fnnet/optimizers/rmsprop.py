@@ -8,12 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from fnnet.checks import FloatArray, check_not_negative, flag
+from fnnet.checks import FloatArray, check_not_negative, flag, instance_of
 from fnnet.optimizers.states import (
     OptimizerState,
     Rate,
     changed,
-    check_state,
     first_state,
     register,
     within,
@@ -145,7 +144,7 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     0.211
     0.174
     """
-    check_state(state, RMSPropState)
+    instance_of(RMSPropState, "state", state)
     if state.momentum or state.centered or state.eps_in_sqrt:
         general = partial(_general_rule, state)
         return step_by_blocks(general, state, grads, "mean_squares", "velocity", "means")

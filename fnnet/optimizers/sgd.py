@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fnnet.checks import FloatArray, flag
+from fnnet.checks import FloatArray, flag, instance_of
 from fnnet.optimizers.states import (
     OptimizerState,
     Rate,
-    check_state,
     first_state,
     register,
     within,
@@ -107,7 +106,7 @@ def sgd_update(state: SGDState, grads: Params) -> SGDState:
     0.309
     0.262
     """
-    check_state(state, SGDState)
+    instance_of(SGDState, "state", state)
 
     def rule(
         g: FloatArray, rate: Rate, w: FloatArray, u: FloatArray | None
