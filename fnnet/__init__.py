@@ -1,26 +1,16 @@
 """fnnet: feed-forward neural networks as pure functions over NumPy arrays."""
 
 # ruff: noqa: I001, RUF022  # the order of the README's table, not the alphabet's
+# fmt: off
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fnnet.params import Layer, Params, init_params
 from fnnet.activations import Activation
-from fnnet.network import (
-    forward,
-    softmax,
-    log_softmax,
-    cross_entropy,
-    loss,
-    losses,
-    grads,
-    loss_and_grads,
-    vjp,
-    input_grads,
-    predict,
-    predict_proba,
-)
+from fnnet.network import forward, softmax, log_softmax, cross_entropy
+from fnnet.network import loss, losses, grads, loss_and_grads, vjp, input_grads
+from fnnet.network import predict, predict_proba
 from fnnet.optimizers.rmsprop import RMSPropState, rmsprop_init, rmsprop_update
 from fnnet.optimizers.sgd import SGDState, sgd_init, sgd_update
 from fnnet.optimizers.adam import AdamState, adam_init, adam_update
@@ -28,121 +18,45 @@ from fnnet.optimizers.states import OptimizerState, first_state, register, updat
 from fnnet.optimizers.steps import step_by_blocks
 from fnnet.optimizers import schedules as schedules
 from fnnet.randomness import GeneratorState
-from fnnet.data.splits import (
-    Dataset,
-    Split,
-    as_inputs,
-    batches,
-    class_weights,
-    hold_out,
-    weighted_batches,
-)
+from fnnet.data.splits import Dataset, Split, as_inputs, batches
+from fnnet.data.splits import class_weights, hold_out, weighted_batches
 from fnnet.trees import tree_allclose, tree_equal, tree_leaves, tree_map, tree_ravel
 
 if TYPE_CHECKING:
     from fnnet.records import Epoch, Evaluation, Metrics
     from fnnet.evaluation import evaluate
     from fnnet.training import DivergenceError, train, train_step
-    from fnnet.regularization import (
-        clip_by_global_norm,
-        decay_weights,
-        dropout_masks,
-        l2_penalty,
-        moving_average,
-        smooth_labels,
-        stop_early,
-    )
+    from fnnet.regularization import clip_by_global_norm, decay_weights, dropout_masks, l2_penalty
+    from fnnet.regularization import moving_average, smooth_labels, stop_early
     from fnnet.data.distortions import distort
     from fnnet.storage.archives import CheckpointError
-    from fnnet.storage.checkpoints import (
-        Checkpoint,
-        load_checkpoint,
-        save_checkpoint,
-    )
-    from fnnet.data.datasets import (
-        DownloadError,
-        load_dataset,
-        load_digits,
-        load_fashion_mnist,
-        load_kmnist,
-        load_mnist,
-    )
+    from fnnet.storage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+    from fnnet.data.datasets import DownloadError, load_dataset, load_digits
+    from fnnet.data.datasets import load_fashion_mnist, load_kmnist, load_mnist
     from fnnet.data.idx import IDXError, read_idx, write_idx
     from fnnet.interop import register_jax
 
 __all__ = [
-    "Layer",
-    "Params",
-    "init_params",
-    "Activation",
-    "forward",
-    "softmax",
-    "log_softmax",
-    "cross_entropy",
-    "loss",
-    "losses",
-    "grads",
-    "loss_and_grads",
-    "vjp",
-    "input_grads",
-    "predict",
-    "predict_proba",
-    "RMSPropState",
-    "rmsprop_init",
-    "rmsprop_update",
-    "SGDState",
-    "sgd_init",
-    "sgd_update",
-    "AdamState",
-    "adam_init",
-    "adam_update",
-    "OptimizerState",
-    "first_state",
-    "register",
-    "update",
-    "within",
-    "step_by_blocks",
+    "Layer", "Params", "init_params", "Activation",
+    "forward", "softmax", "log_softmax", "cross_entropy",
+    "loss", "losses", "grads", "loss_and_grads", "vjp", "input_grads",
+    "predict", "predict_proba",
+    "RMSPropState", "rmsprop_init", "rmsprop_update",
+    "SGDState", "sgd_init", "sgd_update",
+    "AdamState", "adam_init", "adam_update",
+    "OptimizerState", "first_state", "register", "update", "within", "step_by_blocks",
     "GeneratorState",
-    "Dataset",
-    "Split",
-    "as_inputs",
-    "batches",
-    "class_weights",
-    "hold_out",
-    "weighted_batches",
-    "Epoch",
-    "Evaluation",
-    "Metrics",
-    "evaluate",
-    "DivergenceError",
-    "train",
-    "train_step",
-    "clip_by_global_norm",
-    "decay_weights",
-    "dropout_masks",
-    "l2_penalty",
-    "moving_average",
-    "smooth_labels",
-    "stop_early",
+    "Dataset", "Split", "as_inputs", "batches", "class_weights", "hold_out", "weighted_batches",
+    "Epoch", "Evaluation", "Metrics", "evaluate",
+    "DivergenceError", "train", "train_step",
+    "clip_by_global_norm", "decay_weights", "dropout_masks", "l2_penalty",
+    "moving_average", "smooth_labels", "stop_early",
     "distort",
-    "CheckpointError",
-    "Checkpoint",
-    "load_checkpoint",
-    "save_checkpoint",
-    "DownloadError",
-    "load_dataset",
-    "load_digits",
-    "load_fashion_mnist",
-    "load_kmnist",
-    "load_mnist",
-    "IDXError",
-    "read_idx",
-    "write_idx",
-    "tree_allclose",
-    "tree_equal",
-    "tree_leaves",
-    "tree_map",
-    "tree_ravel",
+    "CheckpointError", "Checkpoint", "load_checkpoint", "save_checkpoint",
+    "DownloadError", "load_dataset", "load_digits",
+    "load_fashion_mnist", "load_kmnist", "load_mnist",
+    "IDXError", "read_idx", "write_idx",
+    "tree_allclose", "tree_equal", "tree_leaves", "tree_map", "tree_ravel",
     "register_jax",
 ]
 
@@ -150,45 +64,33 @@ __all__ = [
 # first asked for: files and downloads need half of the standard library. `import fnnet` takes 1.3
 # times as long as `import numpy` so, and 1.6 times with all names.
 _LATER = {
-    "Epoch": "fnnet.records",
-    "Evaluation": "fnnet.records",
-    "Metrics": "fnnet.records",
-    "evaluate": "fnnet.evaluation",
-    "DivergenceError": "fnnet.training",
-    "train": "fnnet.training",
-    "train_step": "fnnet.training",
-    "clip_by_global_norm": "fnnet.regularization",
-    "decay_weights": "fnnet.regularization",
-    "dropout_masks": "fnnet.regularization",
-    "l2_penalty": "fnnet.regularization",
-    "moving_average": "fnnet.regularization",
-    "smooth_labels": "fnnet.regularization",
-    "stop_early": "fnnet.regularization",
-    "distort": "fnnet.data.distortions",
-    "CheckpointError": "fnnet.storage.archives",
-    "Checkpoint": "fnnet.storage.checkpoints",
-    "load_checkpoint": "fnnet.storage.checkpoints",
-    "save_checkpoint": "fnnet.storage.checkpoints",
-    "DownloadError": "fnnet.data.datasets",
-    "load_dataset": "fnnet.data.datasets",
-    "load_digits": "fnnet.data.datasets",
-    "load_fashion_mnist": "fnnet.data.datasets",
-    "load_kmnist": "fnnet.data.datasets",
-    "load_mnist": "fnnet.data.datasets",
-    "IDXError": "fnnet.data.idx",
-    "read_idx": "fnnet.data.idx",
-    "write_idx": "fnnet.data.idx",
-    "register_jax": "fnnet.interop",
+    "fnnet.records": ("Epoch", "Evaluation", "Metrics"),
+    "fnnet.evaluation": ("evaluate",),
+    "fnnet.training": ("DivergenceError", "train", "train_step"),
+    "fnnet.regularization": (
+        "clip_by_global_norm", "decay_weights", "dropout_masks", "l2_penalty",
+        "moving_average", "smooth_labels", "stop_early",
+    ),
+    "fnnet.data.distortions": ("distort",),
+    "fnnet.storage.archives": ("CheckpointError",),
+    "fnnet.storage.checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "fnnet.data.datasets": (
+        "DownloadError", "load_dataset", "load_digits",
+        "load_fashion_mnist", "load_kmnist", "load_mnist",
+    ),
+    "fnnet.data.idx": ("IDXError", "read_idx", "write_idx"),
+    "fnnet.interop": ("register_jax",),
 }
 
 if not TYPE_CHECKING:  # else a type checker would believe in any name at all
 
     def __getattr__(name):
-        if name not in _LATER:
-            raise AttributeError(f"module 'fnnet' has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_LATER[name]), name)
-        return value
+        for module, names in _LATER.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(module), name)
+                return value
+        raise AttributeError(f"module 'fnnet' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *__all__})
