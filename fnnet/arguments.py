@@ -45,7 +45,7 @@ def network(params: Params) -> None:
         )
     known = getattr(params, "_flat", None)
     dtype = known[0].dtype if known else _one_dtype(params)
-    if dtype not in DTYPES:
+    if dtype not in DTYPES and dtype.newbyteorder("=") not in DTYPES:
         raise TypeError(
             f"params must be arrays of float32 or float64, got {dtype}: "
             "write tree_map(lambda leaf: leaf.astype(np.float32), params)"
