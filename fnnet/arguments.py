@@ -211,7 +211,7 @@ def labels(output: str, y: npt.ArrayLike, shape: tuple[int, ...], like: FloatArr
 
 def _are_classes(y: Labels, shape: tuple[int, ...]) -> bool:
     return y.dtype.kind != "f" and (
-        y.shape in (shape[-2:-1], shape[:-1]) or y.shape[-1:] != shape[-1:]
+        y.ndim < 2 or y.shape == shape[:-1] or y.shape[-1:] != shape[-1:]
     )
 
 
