@@ -130,7 +130,8 @@ def batch(
     ensemble = params.layers[0].w.shape[:-2]
     if samples.shape[:-2] not in ((), ensemble) or samples.shape[-2] == 0:
         raise ValueError(
-            f"x must be a batch of shape {(*ensemble, 'N', 'd')} with N >= 1, got {samples.shape}"
+            f"x must be a batch of shape ({', '.join(map(str, ensemble + ('N', 'd')))}) with N >= 1, "
+            f"got {samples.shape}"
         )
     b = params.layers[-1].b
     rows = labels(params.output, y, (*ensemble, samples.shape[-2], b.shape[-1]), b)
@@ -302,7 +303,7 @@ def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
 def at_least_two_axes(x: npt.ArrayLike) -> npt.ArrayLike:
     """x itself, unless it is a single sample."""
     if np.ndim(x) < 2:
-        raise ValueError(f"x must be a batch of shape ('N', 'd') with N >= 1, got {np.shape(x)}")
+        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {np.shape(x)}")
     return x
 
 
