@@ -130,8 +130,8 @@ def batch(
     ensemble = params.layers[0].w.shape[:-2]
     if samples.shape[:-2] not in ((), ensemble) or samples.shape[-2] == 0:
         raise ValueError(
-            f"x must be a batch of shape ({', '.join(map(str, ensemble + ('N', 'd')))}) with N >= 1, "
-            f"got {samples.shape}"
+            f"x must be a batch of shape ({''.join(f'{size}, ' for size in ensemble)}N, d) with "
+            f"N >= 1, got shape {samples.shape}"
         )
     b = params.layers[-1].b
     rows = labels(params.output, y, (*ensemble, samples.shape[-2], b.shape[-1]), b)
