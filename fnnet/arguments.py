@@ -292,8 +292,9 @@ def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
         return array
     if array.dtype == np.uint8:
         raise TypeError(
-            f"{name} must be floats, got uint8: write as_inputs({name}) for images, "
-            f"{name}.astype({dtype.name!r}) for plain numbers"
+            f"{name} must be floats, got uint8: write as_inputs({name}) for images of shape "
+            f"(N, height, width), {name} / 255 for their rows, {name}.astype({dtype.name!r}) for "
+            "plain numbers"
         )
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
