@@ -206,6 +206,8 @@ def _general_rule(
         m = (1 - state.decay) * g + (0 if m is None else state.decay * m)
         m = swept(m, state.decay, state.step)
         square = np.maximum(v - m**2, 0)
+    else:
+        m = None
     inside, outside = (state.eps, 0) if state.eps_in_sqrt else (0, state.eps)
     step = g / (np.sqrt(square + inside) + outside)
     if not state.momentum:
