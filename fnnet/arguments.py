@@ -45,7 +45,7 @@ def network(params: Params) -> None:
         )
     known = getattr(params, "_flat", None)
     dtype = known[0].dtype if known else _one_dtype(params)
-    if dtype not in DTYPES:
+    if dtype not in DTYPES and dtype.newbyteorder("=") not in DTYPES:
         raise TypeError(
             f"params must be arrays of float32 or float64, got {dtype}: "
             "write tree_map(lambda leaf: leaf.astype(np.float32), params)"
@@ -130,7 +130,8 @@ def batch(
     ensemble = params.layers[0].w.shape[:-2]
     if samples.shape[:-2] not in ((), ensemble) or samples.shape[-2] == 0:
         raise ValueError(
-            f"x must be a batch of shape {(*ensemble, 'N', 'd')} with N >= 1, got {samples.shape}"
+            f"x must be a batch of shape ({''.join(f'{size}, ' for size in ensemble)}N, d) with "
+            f"N >= 1, got shape {samples.shape}"
         )
     b = params.layers[-1].b
     rows = labels(params.output, y, (*ensemble, samples.shape[-2], b.shape[-1]), b)
@@ -211,7 +212,7 @@ def labels(output: str, y: npt.ArrayLike, shape: tuple[int, ...], like: FloatArr
 
 def _are_classes(y: Labels, shape: tuple[int, ...]) -> bool:
     return y.dtype.kind != "f" and (
-        y.shape in (shape[-2:-1], shape[:-1]) or y.shape[-1:] != shape[-1:]
+        y.ndim < 2 or y.shape == shape[:-1] or y.shape[-1:] != shape[-1:]
     )
 
 
@@ -291,8 +292,9 @@ def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
         return array
     if array.dtype == np.uint8:
         raise TypeError(
-            f"{name} must be floats, got uint8: write as_inputs({name}) for images, "
-            f"{name}.astype({dtype.name!r}) for plain numbers"
+            f"{name} must be floats, got uint8: write as_inputs({name}) for images of shape "
+            f"(N, height, width), {name} / 255 for their rows, {name}.astype({dtype.name!r}) for "
+            "plain numbers"
         )
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
@@ -302,7 +304,7 @@ def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
 def at_least_two_axes(x: npt.ArrayLike) -> npt.ArrayLike:
     """x itself, unless it is a single sample."""
     if np.ndim(x) < 2:
-        raise ValueError(f"x must be a batch of shape ('N', 'd') with N >= 1, got {np.shape(x)}")
+        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {np.shape(x)}")
     return x
 
 

@@ -350,7 +350,8 @@ def predict_proba(params: Params, x: npt.ArrayLike) -> FloatArray:
     >>> predict_proba(init_params(0, (3, 2), np.float64), np.zeros(3))
     array([0.5, 0.5])
     """
-    return output_of(params.output).predictions(forward(params, x))
+    z = forward(params, x)
+    return output_of(params.output).predictions(z)
 
 
 def _forward(params: Params, x: FloatArray, masks: Sequence[FloatArray | None]) -> Pass:

@@ -190,6 +190,10 @@ def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
 def tree_equal(a: object, b: object) -> bool:
     """Whether two trees have one structure and equal leaves (dtype, shape, every element).
 
+    Parameters
+    ----------
+    a, b : trees, such as `tree_map` takes
+
     Examples
     --------
     >>> tree_equal((np.ones(2),), (np.ones(2),))
@@ -205,6 +209,11 @@ def tree_equal(a: object, b: object) -> bool:
 
 def tree_allclose(a: object, b: object, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
     """Whether two trees have one structure and leaves that agree as in `numpy.allclose`.
+
+    Parameters
+    ----------
+    a, b : trees, such as `tree_map` takes
+    rtol, atol : tolerances, relative to the numbers of b and absolute
 
     Examples
     --------

@@ -145,7 +145,8 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     0.174
     """
     instance_of(RMSPropState, "state", state)
-    if state.momentum or state.centered or state.eps_in_sqrt:
+    options = state.momentum, state.centered, state.eps_in_sqrt
+    if any(options) or state.velocity or state.means:  # which end with what they belong to
         general = partial(_general_rule, state)
         return step_by_blocks(general, state, grads, "mean_squares", "velocity", "means")
     rule, in_place = partial(equations, state), partial(_in_place, state)
@@ -205,6 +206,8 @@ def _general_rule(
         m = (1 - state.decay) * g + (0 if m is None else state.decay * m)
         m = swept(m, state.decay, state.step)
         square = np.maximum(v - m**2, 0)
+    else:
+        m = None
     inside, outside = (state.eps, 0) if state.eps_in_sqrt else (0, state.eps)
     step = g / (np.sqrt(square + inside) + outside)
     if not state.momentum:
