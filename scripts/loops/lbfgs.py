@@ -5,8 +5,8 @@ from the same start, and from where ours ended. Without hidden layers, the defau
 convex and both end in its only minimum. With them minima are many, and which one is reached is a
 matter of rounding, unless a large penalty leaves but one.
 
-    python scripts/lbfgs.py --compare
-    python scripts/lbfgs.py --hidden 32 --penalty 200 --compare
+    python scripts/loops/lbfgs.py --compare
+    python scripts/loops/lbfgs.py --hidden 32 --penalty 200 --compare
 """
 
 from __future__ import annotations

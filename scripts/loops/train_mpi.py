@@ -1,6 +1,6 @@
 """Train on several processes or machines: each takes a shard of every batch, MPI adds gradients.
 
-    OMP_NUM_THREADS=1 mpiexec -n 4 python scripts/train_mpi.py --out runs/mpi
+    OMP_NUM_THREADS=1 mpiexec -n 4 python scripts/loops/train_mpi.py --out runs/mpi
 
 The result is that of one process on the same batches, up to rounding. A run that died goes on with
 --resume, from its last epoch and on any number of ranks. Needs mpi4py and an MPI: pip install

@@ -1,6 +1,6 @@
 """Libraries that train one network, each in a process of its own.
 
-`scripts/benchmark.py` starts ``python contestants.py NAME JSON`` and asks for epochs, latencies and
+`measure/benchmark.py` starts ``python contestants.py NAME JSON`` and asks for epochs, latencies and
 memory, one line of JSON a question. Every contestant starts from the same parameters, takes the
 samples in the same order and applies RMSProp (scikit-learn, which has none, applies Adam), so that
 all end where they should: their accuracies after an epoch are compared, too.
