@@ -21,8 +21,8 @@ import numpy as np
 from fnnet_scripts.options import Parser, at_least, exit_code, not_negative
 
 import fnnet
-from fnnet.network import Labels
-from fnnet.trees import FloatArray
+from fnnet.arguments import Labels
+from fnnet.checks import FloatArray
 
 
 def train(

@@ -32,7 +32,7 @@ from fnnet_scripts.options import (
 import fnnet
 from fnnet.data.splits import IntArray
 from fnnet.storage.files import atomic_write
-from fnnet.trees import FloatArray
+from fnnet.checks import FloatArray
 
 OTHERS: dict[str, Any] = {"out": Path("runs/mpi"), "resume": False, "measure": False}
 
@@ -124,7 +124,7 @@ def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnn
     """The checkpoint to go on from, or that of a new run, which is written with its settings."""
     settings, path = args.out / "run.json", args.out / "checkpoint.npz"
     if args.resume and path.exists():
-        checkpoint = fnnet.load_checkpoint(path)
+        checkpoint = fnnet.load_checkpoint(path, fnnet.RMSPropState)
         check_epochs(args.epochs, checkpoint.epoch)
         keep_settings(settings, RUN, args)
         state = replace(checkpoint.state, learning_rate=args.learning_rate)

@@ -55,6 +55,7 @@ SLOW = ("torch-compiled", "torch-flushed")  # not in --quick unless named
 PAUSE = 0.1  # seconds in which the threads of the one before go to sleep
 COLOURS = {  # Okabe and Ito's, which colour-blind people can tell apart
     "fnnet": "#000000",
+    "fnnet-ragged": "#882255",
     "torch": "#D55E00",
     "torch-flushed": "#CC79A7",
     "torch-compiled": "#E69F00",

@@ -27,7 +27,7 @@ from fnnet_scripts.wording import digits, processor
 
 import fnnet
 from fnnet.storage.files import atomic_write
-from fnnet.trees import FloatArray
+from fnnet.checks import FloatArray
 
 BATCH_SIZE = 128
 WIDTH = 128

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fnnet
-from fnnet.trees import FloatArray
+from fnnet.checks import FloatArray
 from tests.scripts.shared import load, path_of
 
 train_mpi, mpi_scaling = load("train_mpi"), load("mpi_scaling")

@@ -64,7 +64,7 @@ def code(script: ModuleType, *options: str) -> int:
 
 
 def checkpoint(folder: Path | str) -> fnnet.Checkpoint[fnnet.RMSPropState]:
-    return fnnet.load_checkpoint(Path(folder) / "checkpoint.npz")
+    return fnnet.load_checkpoint(Path(folder) / "checkpoint.npz", fnnet.RMSPropState)
 
 
 def is_one_line(text: str) -> bool:

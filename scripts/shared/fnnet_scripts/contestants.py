@@ -64,6 +64,18 @@ def fnnet_steps(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant
     return Contestant(state, epoch, lambda state, x: fnnet.predict(state.params, x))
 
 
+def fnnet_ragged(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant:
+    """fnnet's `train_epoch`; its first epoch prepares the split."""
+    prepared: list[fnnet.Prepared] = []
+
+    def epoch(state: fnnet.RMSPropState, rng: np.random.Generator) -> fnnet.RMSPropState:
+        if not prepared:
+            prepared.append(fnnet.prepare(split))
+        return fnnet.train_epoch(state, prepared[0], rng, batch_size)[0]
+
+    return replace(fnnet_steps(split, sizes, batch_size), epoch=epoch)
+
+
 def torch_steps(
     split: fnnet.Split,
     sizes: Sizes,
@@ -246,6 +258,7 @@ class Kind:
 
 KINDS = {
     "fnnet": Kind("fnnet", "numpy", fnnet_steps),
+    "fnnet-ragged": Kind("fnnet, train_epoch", "numpy", fnnet_ragged),
     "torch": Kind("PyTorch, eager", "torch", torch_steps),
     "torch-flushed": Kind("PyTorch, flushed", "torch", partial(torch_steps, flushed=True)),
     "torch-compiled": Kind(
