@@ -76,7 +76,8 @@ def register(
     ValueError
         If another state of this name is registered.
     """
-    if not (isinstance(state, type) and is_dataclass(state)):
+    frozen_too = getattr(getattr(state, "__dataclass_params__", None), "frozen", False)
+    if not (isinstance(state, type) and is_dataclass(state) and frozen_too):
         raise TypeError(f"state must be a frozen dataclass, got {state!r:.99}")
     if not (callable(init) and callable(update)):
         raise TypeError(f"init and update must be functions, got {init!r:.60} and {update!r:.60}")
