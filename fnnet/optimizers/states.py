@@ -210,6 +210,8 @@ def first_state(state: StateT) -> StateT:
     TypeError, ValueError
         If parameters do not fit each other or are not finite, or a number is out of its range.
     """
+    if not (is_dataclass(state) and hasattr(state, "params")):
+        raise TypeError(f"state must be that of an optimizer, got {type(state).__name__}")
     arguments.finite_network(state.params)
     check_state(state, type(state))
     changes: dict[str, Any] = {"params": frozen(state.params)}
