@@ -595,10 +595,10 @@ def test_inputs_that_are_no_numbers_are_refused(dtype: Any) -> None:
     params, _, _ = oracles.problem()
     wrong = X.astype(int).astype(dtype)
     for f in TAKES_X:
-        with pytest.raises(TypeError, match="^x must be an array of numbers, got dtype "):
+        with pytest.raises(TypeError, match=r"^x must be an array of numbers, got dtype "):
             f(params, wrong)
     for g in TAKES_XY:
-        with pytest.raises(TypeError, match="^x must be an array of numbers, got dtype "):
+        with pytest.raises(TypeError, match=r"^x must be an array of numbers, got dtype "):
             g(params, wrong, Y)
 
 
@@ -637,7 +637,7 @@ def test_bytes_are_told_what_makes_inputs_of_them_and_it_does() -> None:
     params, _, _ = oracles.problem()
     images = np.arange(42, dtype=np.uint8).reshape(7, 2, 3)
     x = images.reshape(7, 6)
-    with pytest.raises(TypeError, match="^x must be floats, got uint8: write ") as caught:
+    with pytest.raises(TypeError, match=r"^x must be floats, got uint8: write ") as caught:
         fnnet.forward(params, x)
     for advice in ("as_inputs(x) for images", "x / 255 for their rows", "x.astype('float64') for"):
         assert advice in str(caught.value)

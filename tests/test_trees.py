@@ -329,7 +329,7 @@ def test_what_is_static_is_part_of_the_structure() -> None:
     same = fnnet.Params(relu.layers, "tanh")
     assert not tree_equal(relu, same)
     assert not tree_allclose(relu, same)
-    with pytest.raises(ValueError, match="activation='relu'.* and .*activation='tanh'"):
+    with pytest.raises(ValueError, match=r"activation='relu'.* and .*activation='tanh'"):
         tree_map(lambda a, b: a, relu, tanh)
     for tree in (tree_map(lambda leaf: leaf + 1, tanh), tree_ravel(tanh)[1](tree_ravel(tanh)[0])):
         assert tree.activation == "tanh"
