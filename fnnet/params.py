@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -24,7 +24,7 @@ from fnnet.outputs import output_of
 from fnnet.randomness import Seed, generator
 from fnnet.trees import STATIC, Tree, frozen, owned
 
-VARIANCES = {
+VARIANCES: dict[str, Callable[[int, int], float]] = {
     "he": lambda inputs, outputs: 2 / inputs,
     "glorot": lambda inputs, outputs: 2 / (inputs + outputs),
     "lecun": lambda inputs, outputs: 1 / inputs,
