@@ -33,6 +33,12 @@ class DivergenceError(ArithmeticError):
     what to go on from it; so do the attributes `epoch`, `batch`, `last_good` and `remedy`.
     """
 
+    what: str
+    epoch: int
+    batch: int
+    last_good: int
+    remedy: str
+
     def __init__(
         self, what: str, epoch: int, batch: int, remedy: str = "a smaller learning rate"
     ) -> None:
