@@ -31,6 +31,7 @@ from fnnet.checks import (
     as_array,
     check_not_negative,
     check_share,
+    instance_of,
     is_number,
     whole_number,
 )
@@ -225,6 +226,7 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
         If the bound is not a finite number >= 0.
     """
     check_not_negative("bound", bound)
+    instance_of(Params, "grads", grads)
     arguments.network(grads)
     leading = grads.layers[0].w.ndim - 2
     with np.errstate(over="ignore"):

@@ -335,8 +335,7 @@ def class_weights(y: npt.ArrayLike, classes: int) -> FloatArray:
     if labels.min() < 0 or labels.max() >= classes:
         got = f"{labels.min()} to {labels.max()}"
         raise ValueError(f"y must hold classes in [0, {classes}), got {got}")
-    counts = np.bincount(labels, minlength=classes)
-    weights: FloatArray = (len(labels) / (classes * np.maximum(counts, 1)))[labels]
+    weights: FloatArray = len(labels) / classes / np.bincount(labels)[labels]
     return weights
 
 

@@ -76,7 +76,8 @@ def register(
     ValueError
         If another state of this name is registered.
     """
-    if not (isinstance(state, type) and is_dataclass(state)):
+    frozen_too = getattr(getattr(state, "__dataclass_params__", None), "frozen", False)
+    if not (isinstance(state, type) and is_dataclass(state) and frozen_too):
         raise TypeError(f"state must be a frozen dataclass, got {state!r:.99}")
     if not (callable(init) and callable(update)):
         raise TypeError(f"init and update must be functions, got {init!r:.60} and {update!r:.60}")
@@ -209,6 +210,8 @@ def first_state(state: StateT) -> StateT:
     TypeError, ValueError
         If parameters do not fit each other or are not finite, or a number is out of its range.
     """
+    if not (is_dataclass(state) and hasattr(state, "params")):
+        raise TypeError(f"state must be that of an optimizer, got {type(state).__name__}")
     arguments.finite_network(state.params)
     check_state(state, type(state))
     changes: dict[str, Any] = {"params": frozen(state.params)}

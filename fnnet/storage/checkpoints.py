@@ -321,7 +321,8 @@ def _state(
         for name in header["trees"]
     }
     numbers = {n: _number(n, held[n], value) for n, value in header["numbers"].items()}
-    return kind(**trees, **numbers)
+    absent = {n: None for n, k in held.items() if k == "tree or None" and n not in trees}
+    return kind(**trees, **numbers, **absent)
 
 
 def _layers(
