@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 from fnnet_scripts.options import Parser, at_least, check_output, exit_code, not_negative, png
+from fnnet_scripts.search import stack
 
 import fnnet
 from fnnet.storage.files import atomic_write
@@ -37,11 +38,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--measure", action="store_true", help="also train one after another, and compare times")
     add("--figure", type=png, default="runs/sweep.png", metavar="FILE")
     return parser.parse_args(argv)
-
-
-def stack(members: Sequence[fnnet.Params]) -> fnnet.Params:
-    """Networks of one shape as an ensemble."""
-    return fnnet.tree_map(lambda *leaves: np.stack(leaves), *members)
 
 
 def take(ensemble: fnnet.Params, member: int) -> fnnet.Params:
