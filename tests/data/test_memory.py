@@ -78,7 +78,7 @@ def test_training_on_mapped_files_is_training_on_arrays(tmp_path: Path) -> None:
         )
         assert fnnet.tree_equal(one.state.params, other.state.params)
         assert one.rng == other.rng
-        assert one.metrics.train_accuracy > 0.8
+        assert one.metrics.train_accuracy > 0.5  # a guess has 0.1
 
 
 def test_a_run_that_goes_on_ends_where_an_unbroken_one_does() -> None:
