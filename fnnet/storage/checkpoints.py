@@ -236,17 +236,17 @@ def _check_extra(extra: Extra) -> None:
         if is_array(value):
             if np.asarray(value).dtype.kind not in "biuf":
                 raise TypeError(f"extra: {name} must be an array of numbers, got {value.dtype}")
-        elif json.loads(json.dumps(value, default=_plain)) != _as_json(value):
+        elif not _is_json(value):
             raise TypeError(f"extra: {name} must be a JSON value or an array, got {value!r:.99}")
 
 
-def _as_json(value: Any) -> Any:
-    """A value as JSON gives it back: tuples are lists."""
+def _is_json(value: Any) -> bool:
+    """Whether JSON gives a value back (tuples as lists)."""
     if isinstance(value, list | tuple):
-        return [_as_json(each) for each in value]
+        return all(map(_is_json, value))
     if isinstance(value, dict):
-        return {key: _as_json(each) for key, each in value.items()}
-    return value
+        return all(isinstance(key, str) for key in value) and all(map(_is_json, value.values()))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _checkpoint(
@@ -334,8 +334,11 @@ def _layers(
 
 def _shapes(header: dict[str, Any]) -> Iterator[tuple[int, ...]]:
     ensemble = _sizes(header["ensemble"], 1)
+    sizes = _sizes(header["sizes"], 1)
+    if len(sizes) < 2:
+        raise CheckpointError(f"expected two sizes or more, got {sizes}")
     # One by one: the first that no member has ends a header's claims.
-    for inputs, outputs in pairwise(_sizes(header["sizes"], 1)):
+    for inputs, outputs in pairwise(sizes):
         yield (*ensemble, inputs, outputs)
         yield (*ensemble, outputs)
 
