@@ -263,19 +263,28 @@ def _values(output: str, y: Labels, shape: tuple[int, ...]) -> Labels:
     return y
 
 
-def _no_nan(name: str, values: npt.NDArray[Any], first: int = 0) -> None:
+def _no_nan(name: str, values: npt.NDArray[Any]) -> None:
     """Raise where a number is missing, naming its place."""
-    if values.dtype.kind == "f" and bool(np.any(np.isnan(values))):
-        row, *column = (int(places[0]) for places in np.nonzero(np.isnan(values)))
-        where = f"row {first + row}" + (f", column {column[-1]}" if column else "")
-        raise ValueError(f"{name} must hold numbers, got NaN in {where}")
+    place = _nan_in(values)
+    if place is not None:
+        raise ValueError(f"{name} must hold numbers, got NaN in {place}")
 
 
-def no_nan_in_data(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
-    """Raise where a data set holds a NaN, naming its first row and column."""
+def _nan_in(values: npt.NDArray[Any], first: int = 0) -> str | None:
+    if values.dtype.kind != "f" or not bool(np.any(np.isnan(values))):
+        return None
+    row, *column = (int(places[0]) for places in np.nonzero(np.isnan(values)))
+    return f"row {first + row}" + (f", column {column[-1]}" if column else "")
+
+
+def nan_in_data(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> str | None:
+    """Where a data set holds its first NaN, in words; None where there is none."""
     for name, values in (("x", x), ("y", y)):
         for start in range(0, len(values), 2**16):
-            _no_nan(name, values[start : start + 2**16], start)
+            place = _nan_in(values[start : start + 2**16], start)
+            if place is not None:
+                return f"{name} of the data is NaN in {place}"
+    return None
 
 
 def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> FloatArray:

@@ -157,7 +157,7 @@ def decay_weights(params: Params, amount: float | FloatArray) -> Params:
         If an amount lies outside [0, 1], or they are not as many as members.
     """
     arguments.network(params)
-    check_setting("amount", amount, 0, math.nextafter(1, 2), params)
+    check_setting("amount", amount, 0, math.nextafter(1, 2), params, "[0, 1]")
     vector, layout = flat(params)
     keep = 1 - each_rate(amount, params, layout)
     decayed = empty(layout.size, vector)

@@ -361,7 +361,7 @@ def _divisor(x: Samples, divisor: float | None) -> float:
     if divisor is None:
         if x.dtype == np.uint8 and x.ndim == 2 and x.size:
             raise ValueError(
-                "x holds bytes in two axes, which may be images or plain numbers: write "
+                "x must not be a table of bytes, which may be images or plain numbers: write "
                 "Split(x, y, divisor=255) for images, Split(x, y, divisor=1) for plain numbers"
             )
         return BYTE if x.dtype == np.uint8 and x.ndim in (3, 4) else 1.0
