@@ -25,6 +25,7 @@ from fnnet.trees import tree_allclose, tree_equal, tree_leaves, tree_map, tree_r
 if TYPE_CHECKING:
     from fnnet.records import Epoch, Evaluation, Metrics
     from fnnet.evaluation import evaluate
+    from fnnet.ragged import Prepared, prepare, train_epoch
     from fnnet.training import DivergenceError, train, train_step
     from fnnet.regularization import clip_by_global_norm, decay_weights, dropout_masks, l2_penalty
     from fnnet.regularization import moving_average, smooth_labels, stop_early
@@ -48,7 +49,7 @@ __all__ = [
     "GeneratorState",
     "Dataset", "Split", "as_inputs", "batches", "class_weights", "hold_out", "weighted_batches",
     "Epoch", "Evaluation", "Metrics", "evaluate",
-    "DivergenceError", "train", "train_step",
+    "DivergenceError", "train", "train_step", "Prepared", "prepare", "train_epoch",
     "clip_by_global_norm", "decay_weights", "dropout_masks", "l2_penalty",
     "moving_average", "smooth_labels", "stop_early",
     "distort",
@@ -66,6 +67,7 @@ __all__ = [
 _LATER = {
     "fnnet.records": ("Epoch", "Evaluation", "Metrics"),
     "fnnet.evaluation": ("evaluate",),
+    "fnnet.ragged": ("Prepared", "prepare", "train_epoch"),
     "fnnet.training": ("DivergenceError", "train", "train_step"),
     "fnnet.regularization": (
         "clip_by_global_norm", "decay_weights", "dropout_masks", "l2_penalty",

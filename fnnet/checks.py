@@ -105,8 +105,9 @@ def as_array(name: str, value: Any) -> npt.NDArray[Any]:
         return value
     try:
         return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array: {error!s:.99}") from None
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} must be an array: {error!s:.99}") from None
 
 
 def described(array: object) -> str:

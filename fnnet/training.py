@@ -11,19 +11,21 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.arguments import Labels, Weights, finite_network, no_nan_in_data
-from fnnet.checks import FloatArray, whole_number
+from fnnet.arguments import finite_network, no_nan_in_data
+from fnnet.checks import whole_number
 from fnnet.data.splits import Split, check_batches, gather
 from fnnet.evaluation import check_split, evaluate
 from fnnet.network import loss_and_grads
 from fnnet.optimizers.states import State, StateT, update_of
 from fnnet.params import Params
+from fnnet.ragged import Prepared, prepare, train_epoch
 from fnnet.randomness import Seed, generator, generator_state
 from fnnet.records import Epoch, Evaluation, Metrics
 from fnnet.trees import tree_leaves
 
 Gradient: TypeAlias = Callable[..., tuple[float, Params]]
 Update: TypeAlias = Callable[[StateT, Params], StateT]
+EpochOf: TypeAlias = Callable[..., tuple[StateT, npt.NDArray[np.float64]]]
 
 
 class DivergenceError(ArithmeticError):
@@ -103,6 +105,7 @@ def train(
     check_finite: bool = True,
     gradient: Gradient = loss_and_grads,
     update: Update[StateT] | None = None,
+    epoch: EpochOf[StateT] | None = None,
 ) -> Iterator[Epoch[StateT]]:
     """Train epoch by epoch, yielding an immutable record after each.
 
@@ -128,14 +131,18 @@ def train(
         distortions
     update : called as update(state, grads), returns the next state: the place of schedules,
         clipping and weight decay. Without one, it is the registered one of the state's type
+    epoch : called as epoch(state, data, rng, batch_size), returns the next state and the losses of
+        the batches, in the place of the plain loop: `train_epoch`, say. It takes no other
+        `gradient` or `update`
 
     Raises
     ------
     TypeError
         If no `update` is given for a type of state that has none registered.
     ValueError
-        If `batch_size` is below 1, `epochs` or `start` is negative, a split is empty or holds NaN,
-        a label does not fit the network's output, or a parameter is not finite.
+        If `epoch` is given beside `gradient` or `update`, `batch_size` is below 1, `epochs` or
+        `start` is negative, a split is empty or holds NaN, a label does not fit the network's
+        output, or a parameter is not finite.
     DivergenceError
         If a loss, an update or what the optimizer remembers is not finite; of an ensemble, if that
         is so for all members. The last record yielded holds the last good state.
@@ -149,6 +156,9 @@ def train(
     1 True
     2 True
     """
+    if epoch is not None and (gradient is not loss_and_grads or update is not None):
+        other = "gradient" if gradient is not loss_and_grads else "update"
+        raise ValueError(f"{other} must not be given beside epoch, which makes its own steps")
     update = update or update_of(state)
     whole_number("epochs", epochs, 0)
     whole_number("start", start, 0)
@@ -159,42 +169,52 @@ def train(
     if check_finite:
         finite_network(state.params)
 
-    def step(
-        state: StateT, x: FloatArray, y: Labels, weights: Weights | None
-    ) -> tuple[StateT, float]:
-        return train_step(state, x, y, weights=weights, gradient=gradient, update=update)
+    rng = generator(rng)
+
+    def steps(state: StateT, number: int) -> StateT:
+        order, dtype = rng.permutation(len(train)), state.params.layers[0].w.dtype
+        for batch, (x, y, s) in enumerate(gather(train, order, batch_size, dtype), 1):
+            before = state
+            state, loss = train_step(before, x, y, weights=s, gradient=gradient, update=update)
+            if check_finite and not math.isfinite(loss):
+                _check_loss(loss, before, state, train, number, batch)
+        return state
+
+    data: Split | Prepared = prepare(train) if epoch is train_epoch else train
+
+    def whole(state: StateT, number: int) -> StateT:
+        before, (state, losses) = state, epoch(state, data, rng, batch_size)  # type: ignore[misc]  # not None here
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if check_finite and bad.size:
+            _check_loss(float(losses[bad[0]]), before, state, train, number, int(bad[0]) + 1)
+        return state
 
     numbers = range(start + 1, epochs + 1)
-    return _epochs(step, state, train, test, generator(rng), numbers, batch_size, check_finite)
+    batches = math.ceil(len(train) / batch_size)
+    one = steps if epoch is None else whole
+    return _epochs(one, state, train, test, rng, numbers, batches, check_finite)
 
 
 def _epochs(
-    step: Callable[[StateT, FloatArray, Labels, Weights | None], tuple[StateT, float]],
+    one: Callable[[StateT, int], StateT],
     state: StateT,
     train: Split,
     test: Split | None,
     rng: np.random.Generator,
-    epochs: range,
-    batch_size: int,
+    numbers: range,
+    batches: int,
     check_finite: bool,
 ) -> Iterator[Epoch[StateT]]:
-    dtype = state.params.layers[0].w.dtype
-    for epoch in epochs:
+    for number in numbers:
         began = time.perf_counter()
-        order = rng.permutation(len(train))
-        for batch, (x, y, s) in enumerate(gather(train, order, batch_size, dtype), 1):
-            before = state
-            state, loss = step(before, x, y, s)
-            if check_finite and not math.isfinite(loss):
-                _check_loss(loss, before, state, train, epoch, batch)
+        state = one(state, number)
         if check_finite:
-            _check_state(state, train, epoch, batch)
+            _check_state(state, train, number, batches)
         seconds = time.perf_counter() - began
-        metrics = _measure(state.params, train, test, epoch, seconds)
-        if check_finite and not any(
-            math.isfinite(m.train_loss) for m in metrics.members or [metrics]
-        ):
-            raise DivergenceError(f"the loss was {metrics.train_loss}", epoch, batch)
+        metrics = _measure(state.params, train, test, number, seconds)
+        rows = metrics.members or [metrics]
+        if check_finite and not any(math.isfinite(row.train_loss) for row in rows):
+            raise DivergenceError(f"the loss was {metrics.train_loss}", number, batches)
         yield Epoch(state, metrics, generator_state(rng))
 
 
