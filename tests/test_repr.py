@@ -80,6 +80,10 @@ REPRS: list[tuple[object, str]] = [
         fnnet.Evaluation(0.123456, 0.98765, np.zeros((10, 10), np.int64)),
         "Evaluation(loss 0.1235, accuracy 0.9877, confusion i64[10,10])",
     ),
+    (
+        fnnet.prepare(fnnet.load_digits().train),
+        "Prepared(Split(1,437 samples, u8[1437,8,8], labels u8[1437]), ragged, u8[1437,64])",
+    ),
     (fnnet.Evaluation(12345.6, np.nan, None, 0.5), "Evaluation(loss 1.235e+04, r2 0.5000)"),
     (
         fnnet.Evaluation(0.5, 1.0, None, members=(fnnet.Evaluation(0.5, 1.0, None),) * 2),

@@ -146,6 +146,8 @@ TYPES = {
     "fnnet.train_step(state, x, y)": f"tuple[{State}, float]",
     "fnnet.train(state, split, rng=0, epochs=1)": f"Iterator[fnnet.records.Epoch[{State}]]",
     "next(fnnet.train(state, split, rng=0, epochs=1)).rng": "fnnet.randomness.GeneratorState",
+    "fnnet.prepare(split)": "fnnet.ragged.Prepared",
+    "fnnet.train_epoch(state, split, 0)": f"tuple[{State}, ndarray[",
     "fnnet.clip_by_global_norm(params, 1.0)": Params,
     "fnnet.decay_weights(params, 0.1)": Params,
     "fnnet.dropout_masks(0, params, 5, (0, 0.5))": f"tuple[{Floats} | None, ...]",
