@@ -28,7 +28,7 @@ ROW_SUM_TOLERANCE = 1e-3  # how far from 1 a row of probabilities in half precis
 ENCODE = "write classes, y = np.unique(y, return_inverse=True)"
 
 
-def network(params: Params) -> None:
+def check_network(params: Params) -> None:
     """Raise where parameters are not those of a network.
 
     Raises
@@ -54,8 +54,8 @@ def network(params: Params) -> None:
 
 
 def finite_network(params: Params) -> None:
-    """Raise as `network`, and where a value is not finite."""
-    network(params)
+    """Raise as `check_network`, and where a value is not finite."""
+    check_network(params)
     for i, leaf in enumerate(tree_leaves(params)):
         if not np.all(np.isfinite(leaf)):
             raise ValueError(f"params must be finite, leaf {i} of shape {leaf.shape} is not")
@@ -63,7 +63,7 @@ def finite_network(params: Params) -> None:
 
 def inputs(params: Params, x: npt.ArrayLike) -> FloatArray:
     """A sample (d,) or samples (..., N, d) as samples, of the parameters' dtype."""
-    network(params)
+    check_network(params)
     w = params.layers[0].w
     samples = _floats("x", x, w.dtype)
     if samples.ndim > 2 and w.ndim > 2 and samples.shape[:-2] != w.shape[:-2]:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.arguments import Weights, finite_network, nan_in_data
+from fnnet.arguments import finite_network, nan_in_data
 from fnnet.checks import whole_number
 from fnnet.data.splits import Split, check_batches, gather
 from fnnet.evaluation import check_split, evaluate

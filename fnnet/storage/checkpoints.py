@@ -271,11 +271,9 @@ def _checkpoint(
         history = _history(header, members)
     extra = _extra(header, members)
     leaves = len(header["trees"]) * 2 * len(state.params.layers)
-    expected = (
-        version + leaves + len(header.get("arrays", []))
-    )  # the header, the table of version 2
-    if len(members) != expected:
-        raise CheckpointError(f"expected {expected} members, got {len(members)}")
+    leaves += version + len(header.get("arrays", []))  # the header, the table of version 2
+    if len(members) != leaves:
+        raise CheckpointError(f"expected {leaves} members, got {len(members)}")
     text = json.dumps(rng["state"], sort_keys=True)
     return Checkpoint(state, GeneratorState(rng["name"], text), header["epoch"], history, extra)
 
