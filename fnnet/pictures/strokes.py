@@ -1,0 +1,196 @@
+"""Which of what stands out is ink: printed lines, borders and specks go, strokes are gathered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fnnet.pictures.scaling import Plane
+
+Mask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int32]
+
+EIGHT = np.ones((3, 3), bool)  # diagonal neighbours are connected
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Connected ink: its labels, its box in rows and columns, its pixels."""
+
+    labels: tuple[int, ...]
+    top: int
+    left: int
+    bottom: int
+    right: int
+    area: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def size(self) -> int:
+        return max(self.height, self.width)
+
+
+def polarity(values: Plane, dark: Plane, light: Plane) -> bool:
+    """Whether ink is dark.
+
+    The wrong polarity sees what ink encloses: holes, bays, gaps between strokes. Their outlines
+    are edges only where they meet the ink, and fade elsewhere. Ink has edges towards free paper,
+    which no polarity marks: the ink is what has more of these.
+    """
+    from scipy import ndimage
+
+    values, dark, light = values[::2, ::2], dark[::2, ::2], light[::2, ::2]
+    high = max(_strong(dark), _strong(light))
+    masks = [plane > 0.4 * high for plane in (dark, light)]
+    steps = ndimage.maximum_filter(values, 3) - ndimage.minimum_filter(values, 3)
+    edge = steps > 0.4 * high
+    free = []
+    for mask, other in (masks, masks[::-1]):
+        ink = ndimage.binary_opening(mask, np.ones((2, 2)))
+        outline = ndimage.binary_dilation(ink, EIGHT) & ~ink & edge
+        free.append(np.count_nonzero(outline & ~ndimage.binary_dilation(other, EIGHT)))
+    return free[0] >= free[1]
+
+
+def _strong(plane: Plane) -> float:
+    """The contrast of the ink: that of most of what stands out, by the square of its contrast."""
+    from scipy import ndimage
+
+    areas = ndimage.grey_opening(plane, size=(2, 2))
+    return weighted_quantile(areas, 0.7)
+
+
+def weighted_quantile(plane: Plane, q: float) -> float:
+    """The value below which a share q of the sum of squares lies."""
+    highest = float(plane.max())
+    if highest <= 0:
+        return 0.0
+    bins = (plane.clip(0) * (255 / highest)).astype(np.uint8).ravel()
+    total = np.bincount(bins, (plane * plane).ravel(), 256).cumsum()
+    return float(np.searchsorted(total, q * total[-1]) + 1) * highest / 256
+
+
+def without_lines(plane: Plane) -> Plane:
+    """Contrast without printed lines: thin, straight, and across most of the picture."""
+    return _without_rows(_without_rows(plane).T).T
+
+
+def _without_rows(plane: Plane) -> Plane:
+    from scipy import ndimage
+
+    height, width = plane.shape
+    thick = max(3, round(0.012 * max(plane.shape))) | 1  # no line is wider
+    # What is thin from top to bottom: a line, or a stroke that lies flat.
+    thin = plane - ndimage.grey_opening(plane, size=(2 * thick - 1, 1))
+    run = max(9, width // 12)
+    level = ndimage.grey_opening(ndimage.grey_dilation(thin, size=(3, 1)), size=(1, run))
+    spread = float(np.quantile(level, 0.5))
+    long = level > max(6.0, 2 * spread, 0.25 * weighted_quantile(level, 0.5))
+    labels, n = ndimage.label(long, EIGHT)
+    if n == 0:
+        return plane
+    boxes = ndimage.find_objects(labels)
+    lines = np.zeros(n + 1, bool)
+    for i, (_, across) in enumerate(boxes, 1):
+        lines[i] = across.stop - across.start > 0.7 * width
+    mask = lines[labels]
+    if not mask.any():
+        return plane
+    return np.where(mask, np.minimum(plane, plane - thin), plane)
+
+
+def pieces(mask: Mask) -> tuple[Labels, list[Piece]]:
+    """Connected areas of a mask, the largest first."""
+    from scipy import ndimage
+
+    labels, n = ndimage.label(mask, EIGHT)
+    areas = np.bincount(labels.ravel(), minlength=n + 1)
+    found = [
+        Piece((i,), rows.start, columns.start, rows.stop, columns.stop, int(areas[i]))
+        for i, (rows, columns) in enumerate(ndimage.find_objects(labels), 1)
+    ]
+    return labels, sorted(found, key=lambda piece: -piece.area)
+
+
+def off_edge(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece touches the edge of the picture."""
+    height, width = shape
+    return piece.top == 0 or piece.left == 0 or piece.bottom == height or piece.right == width
+
+
+def is_border(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece at the edge is a border or a table: long, or a filled strip."""
+    height, width = shape
+    long = piece.height > 0.6 * height or piece.width > 0.6 * width
+    filled = piece.area > 0.6 * piece.height * piece.width
+    thin = min(piece.height, piece.width) < 0.02 * max(shape)
+    return off_edge(piece, shape) and (long or filled or thin)
+
+
+def edge_support(values: Plane, piece: Mask, high: float) -> float:
+    """How much of the outline of a piece is an edge in the picture.
+
+    Ink has an edge all around. A corner that a shadow cuts off the page has one along the shadow,
+    but none where the paper's estimate could not follow into the corner.
+    """
+    from scipy import ndimage
+
+    rim = piece & ~ndimage.binary_erosion(piece, EIGHT, border_value=1)
+    steps = ndimage.maximum_filter(values, 5) - ndimage.minimum_filter(values, 5)
+    return float((steps[rim] > 0.4 * high).mean()) if rim.any() else 0.0
+
+
+def gather(found: list[Piece]) -> list[Piece]:
+    """Pieces joined into objects: strokes of one object hang apart less than its size."""
+    objects = list(found)
+    joined = True
+    while joined and len(objects) > 1:
+        joined = False
+        for i, a in enumerate(objects):
+            for b in objects[i + 1 :]:
+                if _together(a, b):
+                    objects.remove(a)
+                    objects.remove(b)
+                    objects.append(_union(a, b))
+                    joined = True
+                    break
+            if joined:
+                break
+    return objects
+
+
+def _union(a: Piece, b: Piece) -> Piece:
+    return Piece(
+        a.labels + b.labels,
+        min(a.top, b.top),
+        min(a.left, b.left),
+        max(a.bottom, b.bottom),
+        max(a.right, b.right),
+        a.area + b.area,
+    )
+
+
+def _gap(a: Piece, b: Piece) -> tuple[int, int]:
+    """Rows and columns between two boxes; negative where they overlap."""
+    down = max(a.top, b.top) - min(a.bottom, b.bottom)
+    across = max(a.left, b.left) - min(a.right, b.right)
+    return down, across
+
+
+def _together(a: Piece, b: Piece) -> bool:
+    """Whether two pieces are strokes of one object."""
+    large, small = (a, b) if a.size >= b.size else (b, a)
+    down, across = _gap(a, b)
+    if max(down, across) > 0.3 * large.size:
+        return False
+    alike = small.height > 0.7 * large.height
+    return not (alike and across >= 0 and down < -0.5 * small.height)
