@@ -59,6 +59,7 @@ def evenly_lit(both: Contrast, dark: bool) -> Plane:
     """The contrast of one polarity as if the light were the same everywhere."""
     plane, paper = (both.dark, both.above) if dark else (both.light, both.below)
     usual = float(np.median(paper))
+    plane = np.maximum(plane - np.median(plane), 0)  # the highest of noisy paper is no paper
     return np.asarray(plane * ((usual + DARKEST) / (np.maximum(paper, 0) + DARKEST)), np.float32)
 
 
@@ -71,10 +72,10 @@ def smooth(values: Plane) -> tuple[Plane, float]:
     from scipy import ndimage
 
     noise = noise_of(values)
-    calm = _middle(_middle(values).T).T
-    if noise > 3:
-        width = min(0.5 + noise / 20, 1.8)
-        calm = ndimage.gaussian_filter(calm, width, mode="nearest")
+    if noise < 3:
+        return values, noise
+    width = min(0.5 + noise / 20, 1.8)
+    calm = ndimage.gaussian_filter(_middle(_middle(values).T).T, width, mode="nearest")
     return np.asarray(calm, np.float32), noise_of(calm)
 
 

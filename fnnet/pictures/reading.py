@@ -8,6 +8,7 @@ import numpy as np
 
 from fnnet.pictures import paper, strokes
 from fnnet.pictures.forms import Form
+from fnnet.pictures.lines import without_lines
 from fnnet.pictures.scaling import Image, Pixels, Plane, enlarge, fit, reduce
 
 LONGEST = 320  # pixels: the longer side of what is analysed
@@ -59,7 +60,14 @@ class _Ink:
 
 def read_picture(pixels: Pixels, form: Form) -> Reading:
     """Find what is written in a picture."""
-    small, scale = to_working_size(pixels)
+    reading = _read(pixels, form, LONGEST)
+    if not reading.found and max(pixels.shape[:2]) > 1.5 * LONGEST:
+        reading = _read(pixels, form, 2.5 * LONGEST)  # what is too small to be seen at first
+    return reading
+
+
+def _read(pixels: Pixels, form: Form, longest: float) -> Reading:
+    small, scale = to_working_size(pixels, longest)
     window = window_of(small)
     axis = paper.colour_axis(small, window)
     both = paper.contrast(small, window, axis)
@@ -87,9 +95,9 @@ def read_picture(pixels: Pixels, form: Form) -> Reading:
 
 def _ink(both: paper.Contrast, dark: bool, near: strokes.Mask | None = None) -> _Ink:
     """Ink of one polarity, without printed lines; its level is that of what lies near a mask."""
-    plane = strokes.without_lines(paper.evenly_lit(both, dark))
-    high = ink_level(plane if near is None else np.where(near, plane, 0))
+    plane = without_lines(paper.evenly_lit(both, dark))
     floor = max(FAINTEST, 5 * both.noise)
+    high = ink_level(np.where(plane > floor if near is None else near, plane, 0))
     return _Ink(both.values, plane, plane > max(0.45 * high, floor), high, floor)
 
 
@@ -97,7 +105,7 @@ def objects_of(ink: _Ink) -> tuple[strokes.Labels, list[strokes.Piece]]:
     """The objects that the ink shows, from left to right, and the labels of their pieces."""
     shape = ink.mask.shape
     labels, every = strokes.pieces(ink.mask)
-    inner = [piece for piece in every if piece.area >= 6 and not strokes.is_border(piece, shape)]
+    inner = [piece for piece in every if piece.area >= 6 and not strokes.is_border(labels, piece)]
     inner = [
         piece
         for piece in inner
@@ -141,12 +149,12 @@ def finer(
     return ink, ink.mask & gate
 
 
-def to_working_size(pixels: Pixels) -> tuple[Plane, float]:
+def to_working_size(pixels: Pixels, longest: float) -> tuple[Plane, float]:
     """Pixels at the size that is analysed, and how many of the picture's one of them is."""
-    longest = max(pixels.shape[:2])
-    factor = max(1, round(longest / LONGEST))
+    whole = max(pixels.shape[:2])
+    factor = max(1, round(whole / longest))
     small = reduce(pixels, factor)
-    larger = 1 if longest >= SHORTEST * 2 / 3 else -(-SHORTEST // longest)
+    larger = 1 if whole >= SHORTEST * 2 / 3 else -(-SHORTEST // whole)
     return enlarge(small, larger), factor / larger
 
 

@@ -12,6 +12,7 @@ from fnnet.pictures.scaling import Plane
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]
 
+APART = 0.2  # of the height: columns between digits; the parts of a 4 lie nearer
 EIGHT = np.ones((3, 3), bool)  # diagonal neighbours are connected
 
 
@@ -56,8 +57,9 @@ def polarity(values: Plane, dark: Plane, light: Plane) -> bool:
     free = []
     for mask, other in (masks, masks[::-1]):
         ink = ndimage.binary_opening(mask, np.ones((2, 2)))
-        outline = ndimage.binary_dilation(ink, EIGHT) & ~ink & edge
-        free.append(np.count_nonzero(outline & ~ndimage.binary_dilation(other, EIGHT)))
+        outline = ndimage.binary_dilation(ink, EIGHT) & ~ink
+        outline &= ~ndimage.binary_dilation(other, EIGHT)
+        free.append(np.count_nonzero(outline & edge) - np.count_nonzero(outline & ~edge))
     return free[0] >= free[1]
 
 
@@ -79,35 +81,6 @@ def weighted_quantile(plane: Plane, q: float) -> float:
     return float(np.searchsorted(total, q * total[-1]) + 1) * highest / 256
 
 
-def without_lines(plane: Plane) -> Plane:
-    """Contrast without printed lines: thin, straight, and across most of the picture."""
-    return _without_rows(_without_rows(plane).T).T
-
-
-def _without_rows(plane: Plane) -> Plane:
-    from scipy import ndimage
-
-    height, width = plane.shape
-    thick = max(3, round(0.012 * max(plane.shape))) | 1  # no line is wider
-    # What is thin from top to bottom: a line, or a stroke that lies flat.
-    thin = plane - ndimage.grey_opening(plane, size=(2 * thick - 1, 1))
-    run = max(9, width // 12)
-    level = ndimage.grey_opening(ndimage.grey_dilation(thin, size=(3, 1)), size=(1, run))
-    spread = float(np.quantile(level, 0.5))
-    long = level > max(6.0, 2 * spread, 0.25 * weighted_quantile(level, 0.5))
-    labels, n = ndimage.label(long, EIGHT)
-    if n == 0:
-        return plane
-    boxes = ndimage.find_objects(labels)
-    lines = np.zeros(n + 1, bool)
-    for i, (_, across) in enumerate(boxes, 1):
-        lines[i] = across.stop - across.start > 0.7 * width
-    mask = lines[labels]
-    if not mask.any():
-        return plane
-    return np.where(mask, np.minimum(plane, plane - thin), plane)
-
-
 def pieces(mask: Mask) -> tuple[Labels, list[Piece]]:
     """Connected areas of a mask, the largest first."""
     from scipy import ndimage
@@ -127,13 +100,11 @@ def off_edge(piece: Piece, shape: tuple[int, ...]) -> bool:
     return piece.top == 0 or piece.left == 0 or piece.bottom == height or piece.right == width
 
 
-def is_border(piece: Piece, shape: tuple[int, ...]) -> bool:
-    """Whether a piece at the edge is a border or a table: long, or a filled strip."""
-    height, width = shape
-    long = piece.height > 0.6 * height or piece.width > 0.6 * width
-    filled = piece.area > 0.6 * piece.height * piece.width
-    thin = min(piece.height, piece.width) < 0.02 * max(shape)
-    return off_edge(piece, shape) and (long or filled or thin)
+def is_border(labels: Labels, piece: Piece) -> bool:
+    """Whether a piece lies along the edge of the picture, as a border or a table does."""
+    frame = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
+    contact = np.count_nonzero(np.isin(frame, piece.labels))
+    return contact > 0.5 * piece.size
 
 
 def edge_support(values: Plane, piece: Mask, high: float) -> float:
@@ -193,4 +164,4 @@ def _together(a: Piece, b: Piece) -> bool:
     if max(down, across) > 0.3 * large.size:
         return False
     alike = small.height > 0.7 * large.height
-    return not (alike and across >= 0 and down < -0.5 * small.height)
+    return not (alike and across > APART * large.height and down < -0.5 * small.height)
