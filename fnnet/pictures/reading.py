@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fnnet.pictures import paper, strokes
+from fnnet.pictures import paper, strokes, writing
 from fnnet.pictures.forms import Form
 from fnnet.pictures.lines import without_lines
 from fnnet.pictures.scaling import Image, Pixels, Plane, enlarge, fit, reduce
@@ -82,15 +82,36 @@ def _read(pixels: Pixels, form: Form, longest: float) -> Reading:
     found = []
     for piece in objects:
         mask = np.isin(labels, piece.labels)
-        doubt = "ink runs off the edge" if strokes.off_edge(piece, mask.shape) else None
-        box = (np.array([piece.top, piece.left, piece.bottom, piece.right]) * scale).tolist()
+        part, part_mask = ink, mask
         if piece.size < FINE and scale > 1:
             part, part_mask = finer(pixels, piece, mask, scale, window, axis, dark)
-        else:
-            part, part_mask = ink, mask
+        box = (np.array([piece.top, piece.left, piece.bottom, piece.right]) * scale).tolist()
+        doubt = _doubt(ink, mask, part, part_mask, form, len(objects))
+        if strokes.off_edge(piece, mask.shape) and not _as_trained(piece, scale, pixels, form):
+            doubt = "ink runs off the edge of the picture"
         found.append(Found(*box, picture_of(part, part_mask, form), doubt))
     refusal = f"several objects: {len(found)}" if len(found) > 1 else found[0].doubt
     return Reading(tuple(found), refusal, steps)
+
+
+def _doubt(
+    ink: _Ink, mask: strokes.Mask, part: _Ink, part_mask: strokes.Mask, form: Form, objects: int
+) -> str | None:
+    """Why an object is no writing, if its form is one of writing."""
+    if not part_mask.any():
+        return "too faint to be read"
+    if not form.writing:
+        return None
+    traits = writing.traits_of(part.values, part.plane, part_mask, part.high)
+    whole = writing.traits_of(ink.values, ink.plane, mask, ink.high)
+    rest = whole.rest if objects == 1 else 0.0
+    return writing.doubt(replace(traits, rest=rest))
+
+
+def _as_trained(piece: strokes.Piece, scale: float, pixels: Pixels, form: Form) -> bool:
+    """Whether ink that touches the edge has the size that it has in the network's own images."""
+    largest = max(form.rows, form.columns)
+    return pixels.shape[:2] == (form.side, form.side) and piece.size * scale < largest + 1.5
 
 
 def _ink(both: paper.Contrast, dark: bool, near: strokes.Mask | None = None) -> _Ink:
@@ -110,7 +131,7 @@ def objects_of(ink: _Ink) -> tuple[strokes.Labels, list[strokes.Piece]]:
         piece
         for piece in inner
         if not strokes.off_edge(piece, shape)
-        or strokes.edge_support(ink.values, labels == piece.labels[0], ink.high) > 0.8
+        or writing.edge_share(ink.values, labels == piece.labels[0], ink.high) > 0.8
     ]
     top = max((piece.area for piece in inner), default=0)
     objects = strokes.gather([piece for piece in inner if piece.area >= 0.03 * top])
@@ -144,7 +165,7 @@ def finer(
     rows = np.minimum(np.arange(small.shape[0]) * new // old, gate.shape[0] - 1)
     columns = np.minimum(np.arange(small.shape[1]) * new // old, gate.shape[1] - 1)
     gate = gate[np.ix_(rows, columns)]
-    wide = min(max(window_of(small), 5), round(window * old / new)) | 1
+    wide = min(*small.shape[:2], round(window * old / new)) | 1
     ink = _ink(paper.contrast(small, wide, axis), dark, gate)
     return ink, ink.mask & gate
 
@@ -174,8 +195,8 @@ def picture_of(ink: _Ink, mask: strokes.Mask, form: Form) -> Image:
     from scipy import ndimage
 
     near = ndimage.binary_dilation(mask, strokes.EIGHT, iterations=2)
+    if not mask.any():
+        return np.zeros((form.side, form.side), np.uint8)
     shown = np.where(near, np.clip(ink.plane / ink.high, 0, 1), 0).astype(np.float32)
     rows, columns = (np.flatnonzero(mask.any(axis=1 - axis)) for axis in (0, 1))
-    if not rows.size:
-        return np.zeros((form.side, form.side), np.uint8)
     return fit(shown[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], form)
