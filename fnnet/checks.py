@@ -1,28 +1,15 @@
-"""Checks of arguments: each error names the argument, what came and what was expected."""
+"""Checks of plain values: each error names the argument, what came and what was expected."""
 
 from __future__ import annotations
 
 import math
 import operator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-# A string, because looking up numpy.random would import it.
-Seed: TypeAlias = "np.random.Generator | np.random.SeedSequence | int"
-
-
-def generator(rng: Seed) -> np.random.Generator:
-    """The generator itself, or a new one from a seed; never one seeded by the system."""
-    if isinstance(rng, np.random.Generator | np.random.SeedSequence):
-        return np.random.default_rng(rng)
-    try:
-        return np.random.default_rng(whole_number("rng", rng, 0))
-    except ValueError:
-        error = ValueError if isinstance(rng, int) else TypeError
-        message = f"rng must be a numpy.random.Generator or a seed >= 0, got {rng!r:.99}"
-        raise error(message) from None
+FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 
 
 def whole_number(name: str, value: int, least: int) -> int:
@@ -32,7 +19,7 @@ def whole_number(name: str, value: int, least: int) -> int:
     except TypeError:
         number = None
     if number is None or number < least:
-        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r:.99}")
     return number
 
 
@@ -54,10 +41,11 @@ def is_number(value: Any) -> bool:
         return False
 
 
-def check_share(name: str, value: float) -> None:
-    """Raise where a decay or a momentum lies outside [0, 1)."""
+def check_share(name: str, value: float) -> float:
+    """The value as a float, if it lies in [0, 1)."""
     if not (is_number(value) and 0 <= value < 1):
         raise ValueError(f"{name} must lie in [0, 1), got {value!r:.99}")
+    return float(value)
 
 
 def check_not_negative(name: str, value: float) -> float:
@@ -74,6 +62,13 @@ def flag(name: str, value: bool) -> bool:
     return bool(value)
 
 
+def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    """Raise where a value is none of the names that it may be."""
+    if not isinstance(value, str) or value not in known:
+        names = ", ".join(map(repr, known))
+        raise ValueError(f"{name} must be one of {names}, got {value!r:.99}")
+
+
 def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
     """float32 or float64, in the machine's byte order."""
     for kind in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -82,4 +77,42 @@ def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
                 return kind
         except TypeError:
             pass
-    raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+    raise ValueError(f"dtype must be float32 or float64, got {dtype!s:.99}")
+
+
+def is_array(value: object) -> TypeGuard[FloatArray]:
+    """Whether a value is a NumPy array or speaks NumPy's protocols (CuPy's arrays, for one)."""
+    return type(value) is np.ndarray or (
+        hasattr(value, "__array_function__") and hasattr(value, "shape")
+    )
+
+
+def as_array(name: str, value: Any) -> npt.NDArray[Any]:
+    """A value as an array: itself where it is one, but for matrices, whose products are others.
+
+    Raises
+    ------
+    TypeError
+        If it is masked: the numbers behind the mask would count.
+    ValueError
+        If it is a list whose rows differ in length.
+    """
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: fill it, or leave masked rows out")
+    if is_array(value) and not isinstance(value, np.matrix):
+        return value
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} must be an array: {error!s:.99}") from None
+
+
+def described(array: object) -> str:
+    """An array in a few letters, as Equinox has them: ``f32[784,128]``."""
+    if not is_array(array):
+        return f"{array!r:.60}"
+    sizes = ",".join(map(str, array.shape))
+    return f"{array.dtype.kind}{8 * array.dtype.itemsize}[{sizes}]"

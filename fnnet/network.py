@@ -1,134 +1,57 @@
-"""The network: parameters, forward pass, loss and its exact gradient.
+"""The network: forward pass, loss and its exact gradient.
 
-The numbers at the ends of lines are those of the README's equations.
+The numbers at the ends of lines are those of the README's equations; (3) stands in `outputs`. Each
+public function opens with a line that hands its arguments to `arguments`; below it all is
+mathematics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.checks import Seed, float_dtype, generator, instance_of, whole_number
-from fnnet.trees import (
-    FloatArray,
-    Tree,
-    as_array,
-    empty,
-    flat,
-    freeze,
-    is_frozen,
-    may_change,
-    read_only,
-    tree_leaves,
-    tree_map,
-)
+from fnnet import arguments
+from fnnet.activations import activation_of
+from fnnet.arguments import Batch, Masks
+from fnnet.checks import FloatArray
+from fnnet.outputs import output_of, softmax_losses, softmax_of
+from fnnet.params import Layer, Params
+from fnnet.trees import empty_like, sealed
 
-Labels: TypeAlias = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
-Masks: TypeAlias = Sequence[FloatArray | None]
-Classes: TypeAlias = npt.NDArray[np.intp]
-
-ROW_SUM_TOLERANCE = 1e-3  # how far from 1 a row of probabilities in half precision may add up
+# Classes are (..., N) ints, labels 0 or 1 are (..., N, K) ints, numbers (..., N, K) floats: the
+# parameters' output decides, and a type checker knows it not.
+Predictions: TypeAlias = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Layer(Tree):
-    """One affine layer.
+class Pass(NamedTuple):
+    """What a forward pass leaves for the way back.
 
     Attributes
     ----------
-    w : (inputs, outputs) float array, the weights
-    b : (outputs,) float array, the biases
-
-    Both are read-only: a NumPy array that could be written to is copied on the way in.
+    h : inputs of each layer, masked
+    z : sums of each hidden layer, where the activation's derivative looks at them
+    a : what the activation made of them, before a mask
+    logits : Z
     """
 
-    w: FloatArray
-    b: FloatArray
-
-    def __post_init__(self) -> None:
-        for name in ("w", "b"):
-            array = getattr(self, name)
-            plain = as_array(name, array) if isinstance(array, np.ndarray) else array
-            if isinstance(plain, np.ndarray) and (plain is not array or may_change(plain)):
-                object.__setattr__(self, name, read_only(np.array(plain))[...])
+    h: list[FloatArray]
+    z: list[FloatArray]
+    a: list[FloatArray]
+    logits: FloatArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Params(Tree):
-    """The parameters of a network: hidden layers first, the layer of the logits last.
-
-    Gradients, mean squares and averages of parameters have this type, too. Parameters whose arrays
-    all have a leading axis (E, ...) are an ensemble: E networks of one shape, computed together.
-    Stack them with ``tree_map(lambda *leaves: np.stack(leaves), *members)``, and take member e out
-    with ``tree_map(lambda leaf: leaf[e], params)``.
-    """
-
-    layers: tuple[Layer, ...]
-
-
-def init_params(
-    rng: Seed,
-    sizes: Sequence[int],
-    dtype: npt.DTypeLike = np.float32,
-) -> Params:
-    """Random parameters: weights normal with variance 2 / inputs, biases zero.
-
-    The initialisation of He, Zhang, Ren and Sun (2015), which keeps the scale of the activations
-    through layers of rectified linear units.
-
-    Parameters
-    ----------
-    rng : generator, which advances, or a seed
-    sizes : widths of inputs, hidden layers and logits, for example (784, 128, 10)
-    dtype : float32 or float64
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two sizes or one is below 1, or `dtype` is another.
-
-    Examples
-    --------
-    >>> params = init_params(0, (784, 128, 10))
-    >>> [layer.w.shape for layer in params.layers]
-    [(784, 128), (128, 10)]
-    """
-    kind, rng = float_dtype(dtype), generator(rng)
-    try:
-        widths = [whole_number("sizes", size, 1) for size in sizes]
-    except (TypeError, ValueError):
-        widths = []
-    if len(widths) < 2:
-        got = tuple(sizes) if isinstance(sizes, Sequence) else sizes
-        raise ValueError(f"sizes must be two or more whole numbers >= 1, got {got}")
-    shape = Params(
-        tuple(
-            Layer(_shaped(kind, inputs, outputs), _shaped(kind, outputs))
-            for inputs, outputs in pairwise(widths)
-        )
-    )
-    return tree_map(lambda leaf: _he(rng, leaf), shape)
-
-
-def relu(z: FloatArray) -> FloatArray:
-    """max(z, 0), element by element; its derivative at 0 is taken as 0."""
-    positive: FloatArray = z.clip(0, np.inf)  # three times as fast as np.maximum with a scalar
-    return positive
-
-
-def forward(params: Params, x: FloatArray) -> FloatArray:
+def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> FloatArray:
     """Logits of the network, equations (1) and (2).
 
     Parameters
     ----------
     params : the network, or an ensemble of E
-    x : (..., N, d) or (d,) float array of inputs; cast to the parameters' dtype. For an ensemble
-        (N, d), shared by all, or (E, N, d)
+    x : (..., N, d) or (d,) numbers, cast to the parameters' dtype: an array, a list or a data
+        frame. For an ensemble (N, d), shared by all, or (E, N, d)
+    masks : factors of each layer's inputs, as `dropout_masks` draws them; None for layers without
 
     Returns
     -------
@@ -137,14 +60,19 @@ def forward(params: Params, x: FloatArray) -> FloatArray:
     Raises
     ------
     TypeError
-        If x is not an array of floats.
+        If x does not hold numbers, or holds bytes, which may be images or plain numbers.
     ValueError
-        If the last axis of x, or the layers among each other, do not fit.
+        If the last axis of x, the layers among each other, or the masks do not fit.
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> forward(init_params(0, (3, 4, 2)), np.ones((5, 3))).shape
+    (5, 2)
     """
-    x = _inputs(params, x)
-    if x.ndim == 1:
-        return _activations(params, x[None])[-1][..., 0, :]
-    return _activations(params, x)[-1]
+    samples, factors = arguments.masked_inputs(params, x, masks)
+    logits = _forward(params, samples, factors).logits
+    return logits if np.ndim(x) > 1 else logits[..., 0, :]
 
 
 def softmax(logits: FloatArray) -> FloatArray:
@@ -155,8 +83,13 @@ def softmax(logits: FloatArray) -> FloatArray:
     Parameters
     ----------
     logits : (..., K) float array
+
+    Examples
+    --------
+    >>> softmax(np.array([1000.0, 1000.0]))
+    array([0.5, 0.5])
     """
-    return _softmax(_logits(logits))[0]
+    return softmax_of(arguments.logits(logits))[0]
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
@@ -165,207 +98,272 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     Parameters
     ----------
     logits : (..., K) float array
+
+    Examples
+    --------
+    >>> log_softmax(np.array([0.0, -1000.0]))
+    array([    0., -1000.])
     """
-    return _softmax(_logits(logits))[1]
+    return softmax_of(arguments.logits(logits))[1]
 
 
-def cross_entropy(logits: FloatArray, y: Labels) -> float:
+def cross_entropy(logits: FloatArray, y: npt.ArrayLike) -> float:
     """Mean cross-entropy of softmax(logits) against the labels, equation (4), in nats.
 
     Parameters
     ----------
     logits : (N, K) float array; (E, N, K) for an ensemble
-    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions;
-        for an ensemble the same, shared by all, or with a leading axis of E
+    y : (N,) int array of classes in [0, K), or (N, K) array whose rows are distributions; for an
+        ensemble the same, shared by all, or with a leading axis of E
 
     Returns
     -------
-    loss : a float; for an ensemble an (E,) array (which the annotation leaves out)
+    loss : a float; of an ensemble the sum of its members' losses
 
     Raises
     ------
     TypeError, ValueError
         As `loss`.
+
+    Examples
+    --------
+    >>> round(cross_entropy(np.zeros((1, 2)), np.array([1])), 4)  # log 2
+    0.6931
     """
-    logits = _floats("logits", logits)
-    if logits.ndim < 2 or 0 in logits.shape:
-        raise ValueError(f"logits must have shape (N, K) with N, K >= 1, got {logits.shape}")
-    y = one_hot(y, logits)
-    log_p = np.where(y > 0, log_softmax(logits), 0)  # 0 log 0 is 0
-    return _cross_entropy(log_p, y)
+    z, rows = arguments.logits_and_labels(logits, y)
+    return float(softmax_losses(z, rows)[1].sum() / z.shape[-2])
 
 
-def loss(params: Params, x: FloatArray, y: Labels) -> float:
-    """Mean cross-entropy of the network on a batch, equations (1) to (4), in nats.
+def loss(
+    params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
+) -> float:
+    """The loss of the network on a batch, equations (1) to (4): the mean over samples, in nats.
+
+    What the loss of a sample is, the network's output says: cross-entropy for "softmax", the sum of
+    binary cross-entropies for "sigmoid", half of the squared error for "identity" (see `losses`).
 
     Parameters
     ----------
     params : the network, or an ensemble of E
-    x : (N, d) float array; for an ensemble (N, d), shared by all, or (E, N, d)
-    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions;
-        for an ensemble the same, shared by all, or with a leading axis of E
+    x : (N, d) numbers; for an ensemble (N, d), shared by all, or (E, N, d)
+    y : for "softmax" (N,) ints in [0, K), or (N, K) rows that are distributions; for "sigmoid"
+        (N, K) zeros, ones or probabilities; for "identity" (N, K) finite numbers; for the last two
+        (N,) where K = 1. For an ensemble the same, shared by all, or with a leading axis of E
+    weights : (N,) numbers >= 0, s; the loss is then sum(s l) / sum(s), and 0 where all are zero
 
     Returns
     -------
-    loss : a float; for an ensemble an (E,) array (which the annotation leaves out)
+    loss : a float; of an ensemble the sum of its members' losses, whose gradient `grads` is
 
     Raises
     ------
     TypeError
-        If x is not an array of floats, or y not an array of ints or floats.
+        If x or y does not hold numbers.
     ValueError
-        If shapes disagree, the batch is empty, a class lies outside [0, K) or a row of y is not a
-        distribution.
+        If shapes disagree, the batch is empty, a label lies outside the output's domain, or a
+        weight is negative or not finite.
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> round(loss(init_params(0, (3, 2)), np.zeros((4, 3)), [0, 1, 1, 0]), 4)  # log 2
+    0.6931
     """
-    return cross_entropy(forward(params, _batch(params, x)), y)
+    b = arguments.batch(params, x, y, weights)
+    return _mean(_losses(params, b), b)
 
 
-def grads(params: Params, x: FloatArray, y: Labels) -> Params:
+def losses(
+    params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
+) -> FloatArray:
+    """The loss of each sample of a batch.
+
+    Parameters
+    ----------
+    params, x, y, weights : as `loss`, as are the errors
+
+    Returns
+    -------
+    losses : (..., N) float array, whose mean over the last axis is the loss of each member; with
+        weights s it holds s l N / sum(s)
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> losses(init_params(0, (3, 2), np.float64), np.zeros((2, 3)), [0, 1]).round(4)
+    array([0.6931, 0.6931])
+    """
+    b = arguments.batch(params, x, y, weights)
+    each = _losses(params, b)
+    return (each if weights is None else b.s * each * (each.shape[-2] / b.total))[..., 0]
+
+
+def grads(
+    params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
+) -> Params:
     """The exact gradient of `loss` with respect to the parameters, equations (5) to (10).
 
     Parameters, errors: as `loss`. The result has the parameters' shapes and dtype.
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> grads(init_params(0, (3, 2)), np.zeros((4, 3)), [0, 1, 1, 1]).layers[0].b
+    array([ 0.25, -0.25], dtype=float32)
     """
-    return loss_and_grads(params, x, y)[1]
+    return loss_and_grads(params, x, y, weights=weights)[1]
 
 
 def loss_and_grads(
-    params: Params, x: FloatArray, y: Labels, masks: Masks | None = None
+    params: Params,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    masks: Masks | None = None,
+    *,
+    weights: npt.ArrayLike | None = None,
 ) -> tuple[float, Params]:
     """`loss` and `grads` from one forward pass.
 
     Parameters
     ----------
-    params, x, y : as `loss`, as are the errors
+    params, x, y, weights : as `loss`, as are the errors
     masks : factors of each layer's inputs, as `dropout_masks` draws them; None for layers without.
         Loss and gradient are then those of the network so masked
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> value, gradient = loss_and_grads(init_params(0, (3, 2)), np.zeros((4, 3)), [0, 1, 1, 1])
+    >>> round(value, 4), gradient
+    (0.6931, Params(3-2, float32, 8 parameters))
     """
-    x = _batch(params, x)
-    masks = (None,) * len(params.layers) if masks is None else masks
-    *inputs, z = _activations(params, x, masks)
-    y = one_hot(y, z)
-    p, log_p = _softmax(z)
-    n = z.shape[-2]
-    dz = (p - y) / n  # (5)
-    ones = np.ones_like(dz, shape=(n,))
-    w, layout = flat(params)
-    gradient = empty(layout.size, w)
-    dw_db = layout.leaves(gradient)
-    for layer, h, mask in zip(params.layers[::-1], inputs[::-1], masks[::-1], strict=True):
-        db, dw = dw_db.pop(), dw_db.pop()
-        np.matmul(h.swapaxes(-1, -2), dz, out=dw)  # (6) (9)
-        np.matmul(ones, dz, out=db)  # (7) (10)
-        if dw_db:
-            # Where a unit is on, a mask may have made h negative.
-            dz = (dz @ layer.w.swapaxes(-1, -2)) * (h != 0)  # (8)
-            dz = dz if mask is None else dz * mask
-    return _cross_entropy(log_p, y), freeze(gradient, layout)
+    b = arguments.batch(params, x, y, weights, masks)
+    done = _forward(params, b.x, b.masks)
+    p, losses = output_of(params.output).with_losses(done.logits, b.y)
+    dz = b.s * (p - b.y) / b.total  # (5)
+    return _mean(losses, b), _backward(params, done, b.masks, dz)[0]
 
 
-def predict(params: Params, x: FloatArray) -> Classes:
-    """The most probable class of each input.
+def vjp(params: Params, x: npt.ArrayLike, dz: npt.ArrayLike, masks: Masks | None = None) -> Params:
+    """The gradient of any function of the logits, from its derivative: equations (6) to (10) alone.
+
+    "Vector-Jacobian product", as JAX calls it. With it a loss of your own takes three lines.
 
     Parameters
     ----------
-    params : the network
-    x : (..., N, d) or (d,) float array
-
-    Returns
-    -------
-    classes : (..., N) int array, or a 0-d one for a single input
-    """
-    return as_array("classes", forward(params, x).argmax(axis=-1))
-
-
-def predict_proba(params: Params, x: FloatArray) -> FloatArray:
-    """The probability of each class, softmax(forward(params, x)).
-
-    Parameters
-    ----------
-    params : the network
-    x : (..., N, d) or (d,) float array
-
-    Returns
-    -------
-    probabilities : (..., N, K) or (K,) array whose last axis adds up to 1
-    """
-    return softmax(forward(params, x))
-
-
-def one_hot(y: Labels, logits: FloatArray) -> FloatArray:
-    """Labels as rows of probabilities, of the logits' dtype and kind.
-
-    Parameters
-    ----------
-    y : (N,) int array of classes in [0, K), or (N, K) float array whose rows are distributions,
-        and are scaled to add up to 1; each may have the leading axes of the logits
-    logits : (..., N, K) float array
+    params : the network, or an ensemble of E
+    x : (N, d) numbers; for an ensemble (N, d), shared by all, or (E, N, d)
+    dz : dL/dZ, an array of the shape of forward(params, x)
+    masks : as `forward`
 
     Raises
     ------
     TypeError, ValueError
-        As `loss`.
+        As `forward`, or if dz has another shape than the logits.
+
+    Examples
+    --------
+    The Huber loss of a network that predicts numbers:
+
+    >>> from fnnet import init_params
+    >>> params, x, y = init_params(0, (3, 1), output="identity"), np.ones((4, 3)), np.zeros((4, 1))
+    >>> error = forward(params, x) - y
+    >>> vjp(params, x, error.clip(-1, 1) / len(x))
+    Params(3-1, identity, float32, 4 parameters)
     """
-    y = check_labels(y, logits.shape)
-    if y.dtype.kind == "f":
-        distributions: FloatArray = y.astype(logits.dtype, copy=False)
-        distributions = distributions / distributions.sum(axis=-1, keepdims=True)
-        return distributions
-    columns = np.arange(logits.shape[-1], like=y)[:, None] == y[..., None, :]
-    rows: FloatArray = columns.astype(logits.dtype).swapaxes(-1, -2)
-    return rows
+    samples, factors = arguments.masked_inputs(params, arguments.at_least_two_axes(x), masks)
+    done = _forward(params, samples, factors)
+    return _backward(params, done, factors, arguments.derivative(dz, done.logits))[0]
 
 
-def check_labels(y: Labels, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """The labels as an array, if they can be those of logits of this shape.
+def input_grads(
+    params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
+) -> FloatArray:
+    """The exact gradient of `loss` with respect to the inputs: (8) once more, without [H > 0].
 
-    Raises
-    ------
-    TypeError, ValueError
-        As `loss`.
+    It shows which inputs matter (saliency), and where to move them to change the answer
+    (adversarial examples: Goodfellow, Shlens and Szegedy 2015).
+
+    Parameters
+    ----------
+    params, x, y, weights : as `loss`, as are the errors
+
+    Returns
+    -------
+    dx : array of the shape of x; where members of an ensemble share x, the sum over them
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> input_grads(init_params(0, (3, 2)), np.zeros((4, 3)), [0, 1, 1, 1]).shape
+    (4, 3)
     """
-    y = as_array("y", y)
-    n, k = shape[-2:]
-    if y.dtype.kind in "ui":
-        if y.shape not in ((n,), shape[:-1]):
-            raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {y.shape}")
-        if y.max() >= k or (y.dtype.kind == "i" and y.min() < 0):
-            raise ValueError(
-                f"y must hold classes in [0, {k}), got values from {y.min()} to {y.max()}"
-            )
-        return y
-    if y.dtype.kind != "f":
-        raise TypeError(f"y must be an array of ints or floats, got dtype {y.dtype}")
-    if y.shape not in ((n, k), shape):
-        raise ValueError(f"y as distributions must have shape ({n}, {k}), got {y.shape}")
-    excess = np.abs(y.sum(axis=-1) - 1)
-    if not (np.all(y >= 0) and np.all(excess <= ROW_SUM_TOLERANCE)):
-        raise ValueError("each row of y must be a distribution: no negatives, a sum of 1")
-    return y
+    b = arguments.batch(params, x, y, weights)
+    done = _forward(params, b.x, b.masks)
+    p, _ = output_of(params.output).with_losses(done.logits, b.y)
+    _, dz = _backward(params, done, b.masks, b.s * (p - b.y) / b.total)
+    dx: FloatArray = dz @ params.layers[0].w.mT
+    return dx if dx.ndim == b.x.ndim else dx.sum(axis=tuple(range(dx.ndim - b.x.ndim)))
 
 
-def _activations(params: Params, x: FloatArray, masks: Masks | None = None) -> list[FloatArray]:
-    """Inputs of each layer, then the logits."""
-    masks = (None,) * len(params.layers) if masks is None else masks
-    if len(masks) != len(params.layers):
-        raise ValueError(
-            f"masks must be one for each of {len(params.layers)} layers, got {len(masks)}"
-        )
-    h = [_masked(x, masks[0])]
+def predict(params: Params, x: npt.ArrayLike) -> Predictions:
+    """What the network takes each input for.
+
+    Parameters
+    ----------
+    params : the network
+    x : (..., N, d) or (d,) numbers, as `forward`
+
+    Returns
+    -------
+    predictions : for the output "softmax" the most probable classes, (..., N) ints; for "sigmoid" 1
+        where a label is more probable than not, else 0, (..., N, K) ints; for "identity" the
+        numbers, (..., N, K) floats. For a single input without the axis N
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> predict(init_params(0, (3, 2)), np.ones((4, 3))).shape
+    (4,)
+    """
+    z = forward(params, x)
+    if params.output == "identity":
+        return z
+    return np.asarray(z.argmax(axis=-1) if params.output == "softmax" else (z > 0) * 1, like=z)
+
+
+def predict_proba(params: Params, x: npt.ArrayLike) -> FloatArray:
+    """The network's P: probabilities, or for the output "identity" the numbers themselves.
+
+    Parameters
+    ----------
+    params : the network
+    x : (..., N, d) or (d,) numbers, as `forward`
+
+    Returns
+    -------
+    p : (..., N, K) or (K,) array; for "softmax" its last axis adds up to 1
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> predict_proba(init_params(0, (3, 2), np.float64), np.zeros(3))
+    array([0.5, 0.5])
+    """
+    z = forward(params, x)
+    return output_of(params.output).predictions(z)
+
+
+def _forward(params: Params, x: FloatArray, masks: Sequence[FloatArray | None]) -> Pass:
+    activation = activation_of(params.activation)
+    done = Pass([_masked(x, masks[0])], [], [], x)
     for layer, mask in zip(params.layers[:-1], masks[1:], strict=True):
-        h.append(_masked(relu(_affine(h[-1], layer)), mask))  # (1)
-    h.append(_affine(h[-1], params.layers[-1]))  # (2)
-    return h
-
-
-def _masked(h: FloatArray, mask: FloatArray | None) -> FloatArray:
-    if mask is None:
-        return h
-    mask = as_array("masks", mask)
-    if mask.shape[-h.ndim :] != h.shape:
-        raise ValueError(
-            f"masks must have the shapes of the inputs, got {mask.shape} for {h.shape}"
-        )
-    return h * mask.astype(h.dtype, copy=False)
+        z = _affine(done.h[-1], layer)
+        h = activation.f(z)  # (1)
+        done.z.append(z if activation.uses_z else h)
+        done.a.append(h)
+        done.h.append(_masked(h, mask))
+    return done._replace(logits=_affine(done.h[-1], params.layers[-1]))  # (2)
 
 
 def _affine(h: FloatArray, layer: Layer) -> FloatArray:
@@ -374,121 +372,28 @@ def _affine(h: FloatArray, layer: Layer) -> FloatArray:
     return z
 
 
-def _softmax(z: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Probabilities and their logarithms.
-
-    The classes are laid out first in memory, so that sums and maxima over them are vector
-    operations along the samples: at ten classes several times faster than row by row.
-    """
-    z = z.copy() if z.ndim < 2 else z.swapaxes(-1, -2).copy().swapaxes(-1, -2)
-    z -= z.max(axis=-1, keepdims=True)
-    e = np.exp(z)
-    total = e.sum(axis=-1, keepdims=True)
-    return e / total, z - np.log(total)  # (3)
+def _masked(h: FloatArray, mask: FloatArray | None) -> FloatArray:
+    return h if mask is None else h * mask
 
 
-def _cross_entropy(log_p: FloatArray, y: FloatArray) -> float:
-    loss = -(y * log_p).sum(axis=(-2, -1)) / y.shape[-2]  # (4)
-    return float(loss) if log_p.ndim == 2 else loss
+def _losses(params: Params, b: Batch) -> FloatArray:
+    return output_of(params.output).with_losses(_forward(params, b.x, b.masks).logits, b.y)[1]
 
 
-def _shaped(dtype: np.dtype[Any], *shape: int) -> FloatArray:
-    """Zeros of this shape that take no memory."""
-    return np.broadcast_to(np.zeros((), dtype), shape)
+def _mean(losses: FloatArray, b: Batch) -> float:
+    return float((b.s * losses).sum() / b.total)  # (4)
 
 
-def _he(rng: np.random.Generator, zeros: FloatArray) -> FloatArray:
-    if zeros.ndim == 1:
-        return zeros
-    scale = np.sqrt(2 / zeros.shape[0])
-    weights: FloatArray = (rng.standard_normal(zeros.shape) * scale).astype(zeros.dtype)
-    return weights
-
-
-def _floats(name: str, value: FloatArray) -> FloatArray:
-    array = as_array(name, value)
-    if array.dtype.kind != "f":
-        hint = "; as_inputs makes floats of images" if array.dtype == np.uint8 else ""
-        raise TypeError(f"{name} must be an array of floats, got dtype {array.dtype}{hint}")
-    return array
-
-
-def _logits(logits: FloatArray) -> FloatArray:
-    logits = _floats("logits", logits)
-    if logits.ndim == 0 or logits.shape[-1] == 0:
-        raise ValueError(f"logits must have one class or more, got shape {logits.shape}")
-    return logits
-
-
-def _batch(params: Params, x: FloatArray) -> FloatArray:
-    x = _inputs(params, x)
-    ensemble = params.layers[0].w.shape[:-2]
-    if x.ndim < 2 or x.shape[:-2] not in ((), ensemble) or x.shape[-2] == 0:
-        raise ValueError(
-            f"x must be a batch of shape {(*ensemble, 'N', 'd')} with N >= 1, got {x.shape}"
-        )
-    return x
-
-
-def _inputs(params: Params, x: FloatArray) -> FloatArray:
-    """x as floats of the parameters' dtype, once its width fits."""
-    check_layers_once(params)
-    x = _floats("x", x)
-    w = params.layers[0].w
-    if x.ndim > 2 and w.ndim > 2 and x.shape[:-2] != w.shape[:-2]:
-        raise ValueError(
-            f"x must be one batch, or one for each member of the ensemble of shape "
-            f"{w.shape[:-2]}, got shape {x.shape}"
-        )
-    if x.ndim == 0 or x.shape[-1] != w.shape[-2]:
-        raise ValueError(
-            f"x must have {w.shape[-2]} features on its last axis, as the first layer, "
-            f"got shape {x.shape}"
-        )
-    return x.astype(w.dtype, copy=False)
-
-
-def check_params(params: Params) -> None:
-    """Raise as `check_layers`, and where a value is not finite."""
-    check_layers(params)
-    for i, leaf in enumerate(tree_leaves(params)):
-        if not np.all(np.isfinite(leaf)):
-            raise ValueError(f"params must be finite, leaf {i} of shape {leaf.shape} is not")
-
-
-def check_layers_once(params: Params) -> None:
-    """`check_layers`, skipped for trees of a layout that has passed it."""
-    passed = flat(params)[1].passed if is_frozen(params) else set()
-    if check_layers not in passed:
-        check_layers(params)
-        passed.add(check_layers)
-
-
-def check_layers(params: Params) -> None:
-    """Raise where parameters are not of one float dtype, or layers do not fit each other.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Naming the layer, what it has and what was expected.
-    """
-    instance_of(Params, "params", params)
-    if not params.layers:
-        raise ValueError("params must have at least one layer, got none")
-    dtypes = {str(leaf.dtype) for leaf in tree_leaves(params)}
-    if len(dtypes) > 1 or tree_leaves(params)[0].dtype.kind != "f":
-        raise TypeError(f"params must be arrays of one float dtype, got {sorted(dtypes)}")
-    ensemble = params.layers[0].w.shape[:-2]
-    for i, layer in enumerate(params.layers):
-        w, b = layer.w, layer.b
-        if w.ndim < 2 or b.shape != (*w.shape[:-2], w.shape[-1]):
-            raise ValueError(f"layer {i}: b must fit w of shape {w.shape}, got b of {b.shape}")
-        if w.shape[:-2] != ensemble:
-            raise ValueError(
-                f"layer {i}: w must have the leading axes {ensemble} of layer 0, got {w.shape}"
-            )
-        if i and w.shape[-2] != params.layers[i - 1].w.shape[-1]:
-            raise ValueError(
-                f"layer {i}: w must have {params.layers[i - 1].w.shape[-1]} inputs, "
-                f"the width of layer {i - 1}, got shape {w.shape}"
-            )
+def _backward(
+    params: Params, done: Pass, masks: Sequence[FloatArray | None], dz: FloatArray
+) -> tuple[Params, FloatArray]:
+    """The gradient, and dL/dZ of the first layer."""
+    df, gradient = activation_of(params.activation).df, empty_like(params)
+    ones = np.ones_like(dz, shape=dz.shape[-2:-1])
+    for i in reversed(range(len(params.layers))):
+        np.matmul(done.h[i].mT, dz, out=gradient.layers[i].w)  # (6) (9)
+        np.matmul(ones, dz, out=gradient.layers[i].b)  # (7) (10)
+        if i:
+            dz = (dz @ params.layers[i].w.mT) * df(done.z[i - 1], done.a[i - 1])  # (8)
+            dz = _masked(dz, masks[i])
+    return sealed(gradient), dz

@@ -24,27 +24,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fnnet import arguments
+from fnnet.arguments import Labels
 from fnnet.checks import (
-    Seed,
+    FloatArray,
+    as_array,
     check_not_negative,
     check_share,
-    generator,
     instance_of,
     is_number,
     whole_number,
 )
-from fnnet.network import Labels, Params, check_layers_once, one_hot
-from fnnet.optimizers.steps import check_rate, each_rate
-from fnnet.trees import (
-    FloatArray,
-    as_array,
-    empty,
-    flat,
-    freeze,
-    same_structure,
-    tree_leaves,
-    tree_map,
-)
+from fnnet.optimizers.states import check_setting
+from fnnet.optimizers.steps import each_rate
+from fnnet.params import Params
+from fnnet.randomness import Seed, generator
+from fnnet.trees import empty, flat, freeze, same_structure, tree_leaves, tree_map
 
 SMALL = 2.0**-600  # brings every float64 where its square is one, too
 
@@ -83,7 +78,7 @@ def dropout_masks(
     >>> print(masks[0], masks[1].shape, sorted(set(masks[1].ravel().tolist())))
     None (5, 3) [0.0, 2.0]
     """
-    instance_of(Params, "params", params)
+    arguments.network(params)
     rng = generator(rng)
     whole_number("n", n, 1)
     if np.shape(rates) != (len(params.layers),):
@@ -137,10 +132,10 @@ def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floa
     if not (is_number(amount) and 0 <= amount <= 1):
         raise ValueError(f"amount must lie in [0, 1], got {amount!r:.99}")
     y = as_array("y", y)
-    if y.size == 0 or y.ndim == 0:
-        raise ValueError(f"y must be an array of one label or more, got shape {y.shape}")
-    dtype = y.dtype if y.dtype.kind == "f" else np.float64
-    rows = one_hot(y, np.broadcast_to(np.zeros((), dtype), (len(y), classes)))
+    if y.size == 0 or y.ndim not in (1, 2):
+        raise ValueError(f"y must be (N,) classes or (N, K) distributions, got shape {y.shape}")
+    like = np.zeros((), y.dtype if y.dtype.kind == "f" else np.float64)
+    rows = arguments.labels("softmax", y, (len(y), classes), np.asarray(like, like=y))
     return rows * (1 - float(amount)) + float(amount) / classes
 
 
@@ -161,8 +156,8 @@ def decay_weights(params: Params, amount: float | FloatArray) -> Params:
     ValueError
         If an amount lies outside [0, 1], or they are not as many as members.
     """
-    check_layers_once(params)
-    check_rate(amount, params, "amount", most=1)
+    arguments.network(params)
+    check_setting("amount", amount, 0, math.nextafter(1, 2), params)
     vector, layout = flat(params)
     keep = 1 - each_rate(amount, params, layout)
     decayed = empty(layout.size, vector)
@@ -170,6 +165,48 @@ def decay_weights(params: Params, amount: float | FloatArray) -> Params:
     for start, stop, _ in layout.parts[::2]:  # weights; biases lie between them
         decayed[start:stop] *= keep if isinstance(keep, float) else keep[start:stop]
     return freeze(decayed, layout)
+
+
+def l2_penalty(params: Params, strength: float) -> tuple[float, Params]:
+    """Half of a strength times the sum of squared weights, and its gradient; biases are spared.
+
+    Add it to what `loss_and_grads` returns. scikit-learn's `alpha` is divided by the samples of the
+    batch: strength = alpha / N.
+
+    Parameters
+    ----------
+    params : the network, or an ensemble, whose members' penalties are added up
+    strength : >= 0
+
+    Returns
+    -------
+    penalty : a float
+    gradient : a tree like `params`: strength times the weights, zeros for biases
+
+    Raises
+    ------
+    ValueError
+        If the strength is not a finite number >= 0.
+
+    Examples
+    --------
+    >>> from fnnet import Layer
+    >>> penalty, gradient = l2_penalty(Params((Layer(np.array([[3.0], [4.0]]), np.ones(1)),)), 0.1)
+    >>> penalty, gradient.layers[0].b.tolist()
+    (1.25, [0.0])
+    """
+    arguments.network(params)
+    strength = check_not_negative("strength", strength)
+    vector, layout = flat(params)
+    gradient = empty(layout.size, vector)
+    np.multiply(vector, strength, gradient)
+    total = 0.0
+    for i, leaf in enumerate(layout.leaves(gradient)):
+        if i % 2:
+            leaf[...] = 0
+        else:
+            total += float((leaf * params.layers[i // 2].w).sum(dtype=np.float64))
+    return total / 2, freeze(gradient, layout)
 
 
 def clip_by_global_norm(grads: Params, bound: float) -> Params:
@@ -190,7 +227,7 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
     """
     check_not_negative("bound", bound)
     instance_of(Params, "grads", grads)
-    check_layers_once(grads)
+    arguments.network(grads)
     leading = grads.layers[0].w.ndim - 2
     with np.errstate(over="ignore"):
         norm = _norm(grads, leading)

@@ -1,44 +1,31 @@
-"""The loop: a step, an epoch, an evaluation. Everything else lives outside it."""
+"""The loop: a step, an epoch, a run. Everything else lives outside it."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Generic, TypeAlias
+from dataclasses import fields, is_dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.checks import Seed, generator, whole_number
-from fnnet.data.splits import Split, as_inputs, batches, check_batches
-from fnnet.network import (
-    Labels,
-    Params,
-    check_labels,
-    check_layers,
-    check_params,
-    forward,
-    log_softmax,
-    loss_and_grads,
-    one_hot,
-)
-from fnnet.optimizers.adam import AdamState, adam_update
-from fnnet.optimizers.rmsprop import RMSPropState, rmsprop_update
-from fnnet.optimizers.sgd import SGDState, sgd_update
-from fnnet.optimizers.steps import State, StateT
-from fnnet.trees import FloatArray, tree_leaves
+from fnnet.arguments import finite_network, no_nan_in_data
+from fnnet.checks import whole_number
+from fnnet.data.splits import Split, check_batches, gather
+from fnnet.evaluation import check_split, evaluate
+from fnnet.network import loss_and_grads
+from fnnet.optimizers.states import State, StateT, update_of
+from fnnet.params import Params
+from fnnet.ragged import Prepared, prepare, train_epoch
+from fnnet.randomness import Seed, generator, generator_state
+from fnnet.records import Epoch, Evaluation, Metrics
+from fnnet.trees import tree_leaves
 
-Gradient: TypeAlias = Callable[[Params, FloatArray, Labels], tuple[float, Params]]
+Gradient: TypeAlias = Callable[..., tuple[float, Params]]
 Update: TypeAlias = Callable[[StateT, Params], StateT]
-
-UPDATES: dict[type, Callable[[Any, Params], Any]] = {
-    RMSPropState: rmsprop_update,
-    SGDState: sgd_update,
-    AdamState: adam_update,
-}
-EVALUATION_ROWS = 1024  # samples evaluated at once: bounds memory, keeps the products efficient
+EpochOf: TypeAlias = Callable[..., tuple[StateT, npt.NDArray[np.float64]]]
 
 
 class DivergenceError(ArithmeticError):
@@ -47,6 +34,12 @@ class DivergenceError(ArithmeticError):
     The message names the epoch, the batch, the epoch whose record is the last good one, and with
     what to go on from it; so do the attributes `epoch`, `batch`, `last_good` and `remedy`.
     """
+
+    what: str
+    epoch: int
+    batch: int
+    last_good: int
+    remedy: str
 
     def __init__(
         self, what: str, epoch: int, batch: int, remedy: str = "a smaller learning rate"
@@ -62,55 +55,12 @@ class DivergenceError(ArithmeticError):
         return type(self), (self.what, self.epoch, self.batch, self.remedy)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
-    """How a network does on a split.
-
-    Attributes
-    ----------
-    loss : mean cross-entropy, in nats
-    accuracy : share of samples whose most probable class is theirs, in [0, 1]
-    confusion : (K, K) counts, row = true class, column = predicted class
-    """
-
-    loss: float
-    accuracy: float
-    confusion: npt.NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """One row of a run's history.
-
-    Attributes
-    ----------
-    epoch : number of the epoch, from 1
-    train_loss, train_accuracy : on the training split, with the parameters after the epoch
-    test_loss, test_accuracy : on the split given as test; NaN where none was given
-    seconds : time spent training in this epoch, evaluation excluded
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Epoch(Generic[StateT]):
-    """What `train` yields: the state after an epoch and its metrics (see `Metrics`)."""
-
-    state: StateT
-    metrics: Metrics
-
-
 def train_step(
     state: StateT,
-    x: FloatArray,
-    y: Labels,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
     *,
+    weights: npt.ArrayLike | None = None,
     gradient: Gradient = loss_and_grads,
     update: Update[StateT] | None = None,
 ) -> tuple[StateT, float]:
@@ -120,24 +70,27 @@ def train_step(
     ----------
     state : the optimizer before the step
     x : (N, d) float array
-    y : (N,) int classes, or (N, K) float distributions
+    y : labels of the batch, as `loss` takes them
+    weights : (N,) weights of the samples, given to `gradient` as a keyword; None where all count
+        alike
     gradient, update : as `train`
 
     Returns
     -------
     state : the optimizer after the step
     loss : the batch's loss before it
+
+    Examples
+    --------
+    >>> from fnnet import init_params, rmsprop_init
+    >>> state, loss = train_step(rmsprop_init(init_params(0, (3, 2))), np.zeros((2, 3)), [0, 1])
+    >>> state.step, round(loss, 4)
+    (1, 0.6931)
     """
-    update = update or _update_of(state)
-    loss, grads = gradient(state.params, x, y)
+    update = update or update_of(state)
+    weighted = {} if weights is None else {"weights": weights}
+    loss, grads = gradient(state.params, x, y, **weighted)
     return update(state, grads), loss
-
-
-def _update_of(state: StateT) -> Update[StateT]:
-    """The update that belongs to a state."""
-    if type(state) not in UPDATES:
-        raise TypeError(f"update must be given for a state of type {type(state).__name__}")
-    return UPDATES[type(state)]
 
 
 def train(
@@ -152,6 +105,7 @@ def train(
     check_finite: bool = True,
     gradient: Gradient = loss_and_grads,
     update: Update[StateT] | None = None,
+    epoch: EpochOf[StateT] | None = None,
 ) -> Iterator[Epoch[StateT]]:
     """Train epoch by epoch, yielding an immutable record after each.
 
@@ -162,89 +116,129 @@ def train(
 
     Parameters
     ----------
-    state : where to start: parameters with what an optimizer knows of them
+    state : where to start: parameters with what an optimizer knows of them. Those of an ensemble
+        train side by side: each record has the means over the members, and each member's own
+        figures. A member that diverges goes on as NaN and the others go on as they are
     train : what to train on
     test : what to report besides; never trained on
-    rng : generator, which advances by one permutation an epoch, or a seed
+    rng : generator, which advances by one permutation an epoch, the state of one, or a seed
     epochs : number of the last epoch; if `start` is not below it, nothing is trained
     batch_size : samples a step, >= 1
     start : number of epochs that `state` has already seen
     check_finite : whether to stop where a loss or an update is no longer finite
-    gradient : called as gradient(params, x, y), returns (loss, grads): the place of dropout, label
-        smoothing and distortions
+    gradient : called as gradient(params, x, y), or gradient(params, x, y, weights=s) where the
+        split has weights; returns (loss, grads): the place of dropout, label smoothing and
+        distortions
     update : called as update(state, grads), returns the next state: the place of schedules,
-        clipping and weight decay. Without one, it is the function that belongs to the state's type:
-        `rmsprop_update`, `sgd_update` or `adam_update`
+        clipping and weight decay. Without one, it is the registered one of the state's type
+    epoch : called as epoch(state, data, rng, batch_size), returns the next state and the losses of
+        the batches, in the place of the plain loop: `train_epoch`, say. It takes no other
+        `gradient` or `update`
 
     Raises
     ------
     TypeError
-        If no `update` is given for a type of state that has none of its own.
+        If no `update` is given for a type of state that has none registered.
     ValueError
-        If `batch_size` is below 1, `epochs` or `start` is negative, a split is empty or a parameter
-        is not finite.
+        If `epoch` is given beside `gradient` or `update`, `batch_size` is below 1, `epochs` or
+        `start` is negative, a split is empty or holds NaN, a label does not fit the network's
+        output, or a parameter is not finite.
     DivergenceError
-        If a loss, an update or what the optimizer remembers is not finite. The last record
-        yielded holds the last good state.
+        If a loss, an update or what the optimizer remembers is not finite; of an ensemble, if that
+        is so for all members. The last record yielded holds the last good state.
+
+    Examples
+    --------
+    >>> from fnnet import init_params, load_digits, rmsprop_init
+    >>> data, state = load_digits(), rmsprop_init(init_params(0, (64, 64, 10)), 0.01)
+    >>> for record in train(state, data.train, data.test, rng=0, epochs=2):
+    ...     print(record.metrics.epoch, record.metrics.test_accuracy > 0.85)
+    1 True
+    2 True
     """
-    update = update or _update_of(state)
+    if epoch is not None and (gradient is not loss_and_grads or update is not None):
+        other = "gradient" if gradient is not loss_and_grads else "update"
+        raise ValueError(f"{other} must not be given beside epoch, which makes its own steps")
+    update = update or update_of(state)
     whole_number("epochs", epochs, 0)
     whole_number("start", start, 0)
     for split in (train, test):
         if split is not None:
             check_batches(split, batch_size)
-            _check_split(state.params, split)
+            check_split(state.params, split)
     if check_finite:
-        check_params(state.params)
+        finite_network(state.params)
+
     rng = generator(rng)
 
-    def step(state: StateT, x: FloatArray, y: Labels) -> tuple[StateT, float]:
-        return train_step(state, x, y, gradient=gradient, update=update)
+    def steps(state: StateT, number: int) -> StateT:
+        order, dtype = rng.permutation(len(train)), state.params.layers[0].w.dtype
+        for batch, (x, y, s) in enumerate(gather(train, order, batch_size, dtype), 1):
+            before = state
+            state, loss = train_step(before, x, y, weights=s, gradient=gradient, update=update)
+            if check_finite and not math.isfinite(loss):
+                _check_loss(loss, before, state, train, number, batch)
+        return state
+
+    data: Split | Prepared = prepare(train) if epoch is train_epoch else train
+
+    def whole(state: StateT, number: int) -> StateT:
+        before, (state, losses) = state, epoch(state, data, rng, batch_size)  # type: ignore[misc]  # not None here
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if check_finite and bad.size:
+            _check_loss(float(losses[bad[0]]), before, state, train, number, int(bad[0]) + 1)
+        return state
 
     numbers = range(start + 1, epochs + 1)
-    return _epochs(step, state, train, test, rng, numbers, batch_size, check_finite)
+    batches = math.ceil(len(train) / batch_size)
+    one = steps if epoch is None else whole
+    return _epochs(one, state, train, test, rng, numbers, batches, check_finite)
 
 
 def _epochs(
-    step: Callable[[StateT, FloatArray, Labels], tuple[StateT, float]],
+    one: Callable[[StateT, int], StateT],
     state: StateT,
     train: Split,
     test: Split | None,
     rng: np.random.Generator,
-    epochs: range,
-    batch_size: int,
+    numbers: range,
+    batches: int,
     check_finite: bool,
 ) -> Iterator[Epoch[StateT]]:
-    dtype = state.params.layers[0].w.dtype
-    for epoch in epochs:
+    for number in numbers:
         began = time.perf_counter()
-        for batch, (x, y) in enumerate(batches(rng, train, batch_size, dtype), 1):
-            before = state
-            state, loss = step(before, x, y)
-            if check_finite and not math.isfinite(loss):
-                # An update that was not finite shows here one batch late, in the parameters.
-                if not _is_finite(before.params):
-                    raise _bad_update(before, epoch, batch - 1)
-                raise DivergenceError(f"the loss was {loss}", epoch, batch)
-        if check_finite and not _is_finite(state.params):
-            raise _bad_update(state, epoch, batch)
-        if check_finite and (names := _not_finite(state)):
-            raise DivergenceError(f"{names[0]} of the optimizer were not finite", epoch, batch)
+        state = one(state, number)
+        if check_finite:
+            _check_state(state, train, number, batches)
         seconds = time.perf_counter() - began
-        metrics = _measure(state.params, train, test, epoch, seconds)
-        if check_finite and not math.isfinite(metrics.train_loss):
-            raise DivergenceError(f"the loss was {metrics.train_loss}", epoch, batch)
-        yield Epoch(state, metrics)
+        metrics = _measure(state.params, train, test, number, seconds)
+        rows = metrics.members or [metrics]
+        if check_finite and not any(math.isfinite(row.train_loss) for row in rows):
+            raise DivergenceError(f"the loss was {metrics.train_loss}", number, batches)
+        yield Epoch(state, metrics, generator_state(rng))
 
 
-def _check_split(params: Params, split: Split) -> None:
-    """Raise where a network cannot be evaluated on a split."""
-    check_layers(params)
-    shape = params.layers[-1].w.shape
-    if len(shape) != 2:
-        raise ValueError(f"params must be one network, got an ensemble of shape {shape[:-2]}")
-    forward(params, as_inputs(split.x[:1], params.layers[0].w.dtype))
-    check_labels(split.y, (len(split), shape[-1]))
+def _check_loss(
+    loss: float, before: State, after: State, train: Split, epoch: int, batch: int
+) -> None:
+    """Raise where a batch's loss is not finite, unless members of an ensemble go on."""
+    if before.params.layers[0].w.ndim > 2 and _finite_members(after.params).any():
+        return
+    no_nan_in_data(train.x, train.y)
+    if not _finite_members(before.params).any():  # an update shows here one batch late
+        raise _bad_update(before, epoch, batch - 1)
+    raise DivergenceError(f"the loss was {loss}", epoch, batch)
+
+
+def _check_state(state: State, train: Split, epoch: int, batch: int) -> None:
+    """Raise where no member has finite parameters, or finite numbers in what is remembered."""
+    if not _finite_members(state.params).any():
+        no_nan_in_data(train.x, train.y)
+        raise _bad_update(state, epoch, batch)
+    for name, tree in _trees(state).items():
+        # Squares overflow before gradients do.
+        if not _finite_members(tree).any():
+            raise DivergenceError(f"{name} of the optimizer were not finite", epoch, batch)
 
 
 def _bad_update(state: State, epoch: int, batch: int) -> DivergenceError:
@@ -253,49 +247,32 @@ def _bad_update(state: State, epoch: int, batch: int) -> DivergenceError:
     return DivergenceError("an update was not finite", epoch, batch)
 
 
-def _is_finite(tree: Params) -> bool:
-    return all(bool(np.all(np.isfinite(leaf))) for leaf in tree_leaves(tree))
+def _finite_members(tree: Params) -> npt.NDArray[np.bool_]:
+    """Whether each member of an ensemble is finite; of one network an array without axes."""
+    leading = tree.layers[0].w.ndim - 2
+    leaves = tree_leaves(tree)
+    each = [np.isfinite(leaf).all(axis=tuple(range(leading, leaf.ndim))) for leaf in leaves]
+    return np.asarray(np.logical_and.reduce(each))
 
 
-def _not_finite(state: Any) -> list[str]:
-    """Names of the trees in a state that are not finite: squares overflow before gradients do."""
+def _trees(state: object) -> dict[str, Params]:
     names = [field.name for field in fields(state)] if is_dataclass(state) else []
     trees = {name: getattr(state, name) for name in names}
-    return [n for n, tree in trees.items() if isinstance(tree, Params) and not _is_finite(tree)]
+    return {name: tree for name, tree in trees.items() if isinstance(tree, Params)}
 
 
 def _measure(
     params: Params, train: Split, test: Split | None, epoch: int, seconds: float
 ) -> Metrics:
     on_train = evaluate(params, train)
-    if test is None:
-        return Metrics(epoch, on_train.loss, on_train.accuracy, math.nan, math.nan, seconds)
-    on_test = evaluate(params, test)
-    return Metrics(epoch, on_train.loss, on_train.accuracy, on_test.loss, on_test.accuracy, seconds)
+    on_test = Evaluation(math.nan, math.nan, None) if test is None else evaluate(params, test)
+    of_members = on_test.members or (on_test,) * len(on_train.members)
+    members = tuple(
+        _row(epoch, seconds, *pair) for pair in zip(on_train.members, of_members, strict=True)
+    )
+    return replace(_row(epoch, seconds, on_train, on_test), members=members)
 
 
-def evaluate(params: Params, split: Split) -> Evaluation:
-    """Loss, accuracy and confusion matrix of a network on a split.
-
-    Parameters
-    ----------
-    params : one network, not an ensemble
-    split : the data; where labels are distributions, a sample's true class is the likeliest
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `loss`, or if the split is empty or `params` an ensemble.
-    """
-    check_batches(split, EVALUATION_ROWS)
-    _check_split(params, split)
-    k = params.layers[-1].w.shape[-1]
-    total, confusion = 0.0, np.zeros((k, k), np.intp)
-    for start in range(0, len(split), EVALUATION_ROWS):
-        rows = slice(start, start + EVALUATION_ROWS)
-        z = forward(params, as_inputs(split.x[rows], params.layers[0].w.dtype))
-        y = one_hot(split.y[rows], z)
-        total -= float(np.sum(y * log_softmax(z), dtype=np.float64))
-        np.add.at(confusion, (y.argmax(-1), z.argmax(-1)), 1)
-    correct = int(np.trace(confusion))
-    return Evaluation(total / len(split), correct / len(split), confusion)
+def _row(epoch: int, seconds: float, train: Evaluation, test: Evaluation) -> Metrics:
+    numbers = (train.loss, train.accuracy, test.loss, test.accuracy, seconds, train.r2, test.r2)
+    return Metrics(epoch, *numbers)

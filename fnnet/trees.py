@@ -1,74 +1,68 @@
-"""Trees: frozen dataclasses and tuples whose leaves are arrays.
+"""Trees of arrays: tuples and frozen dataclasses whose leaves are arrays. They know no networks.
 
-Everything that learns is such a tree: parameters, gradients, mean squares. The functions here know
-nothing of networks. A tree that fnnet makes keeps all its leaves in one flat, 64-byte-aligned,
-read-only vector, so that `tree_ravel` is free and an optimizer is a handful of calls.
+A tree that fnnet makes lies in one read-only vector, which it remembers: an optimizer is then a few
+operations on a vector, however many leaves there are, and `tree_ravel` costs nothing. The leaves
+are views of the vector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeGuard, TypeVar
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
+from fnnet.checks import FloatArray, as_array, is_array
+
 T = TypeVar("T")
-
-ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
 
 
 class Tree:
-    """Base of dataclasses that remember the vector behind their leaves; see `freeze`.
-
-    Their leaves are cut out of the vector when first looked at, so that gradients and mean squares
-    that only pass through an optimizer cost nothing but their numbers.
-    """
+    """Base of dataclasses that remember the vector behind their leaves; see `freeze`."""
 
     __slots__ = ("_flat",)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), _children(self)  # copies and pickles are as read-only as what they copy
-
-    if not TYPE_CHECKING:  # else a type checker would believe in any attribute at all
-
-        def __getattr__(self, name):
-            # Python asks here for slots that are still empty, and for what does not exist.
-            if name not in type(self).__match_args__:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            vector, layout = self._flat
-            built = layout.build(iter(layout.leaves(vector)))
-            for field in built.__match_args__:
-                object.__setattr__(self, field, getattr(built, field))
-            return getattr(built, name)
+        # Copies and pickles are made anew, so that they are as read-only as what they copy.
+        return type(self), tuple(getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]  # subclasses are dataclasses
 
 
-@dataclass(frozen=True, slots=True)
+STATIC = {"static": True}  # metadata of such a field
+
+
+class Memory(np.ndarray[Any, Any]):
+    """Memory that fnnet made: only read-only views of it leave fnnet, so nobody writes to it."""
+
+
+def is_static(each: Any) -> bool:
+    """Whether a dataclass field is part of a tree's structure and holds no array."""
+    return bool(each.metadata.get("static", False))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout(Generic[T]):
     """Where each leaf of a tree lies in its vector, and how to build the tree from leaves.
 
     Attributes
     ----------
-    structure : nodes and leaf shapes as nested tuples; equal for trees of one structure
+    structure : nodes, static fields and leaf shapes; equal for trees of one structure
     parts : start, stop and shape of each leaf
     size : length of the vector
-    kind : type of the tree
     build : function from leaves, in order, to a tree
-    passed : checks that trees of this layout have passed, to be made but once
     """
 
-    structure: object
+    structure: tuple[object, ...]
     parts: tuple[tuple[int, int, tuple[int, ...]], ...]
     size: int
-    kind: type[T]
     build: Callable[[Iterator[FloatArray]], T]
-    passed: set[object] = field(default_factory=set)
 
     def leaves(self, vector: FloatArray) -> list[FloatArray]:
         """The leaves as views of a vector."""
-        return [vector[start:stop].reshape(shape) for start, stop, shape in self.parts]
+        return [
+            vector[start:stop] if len(shape) == 1 else vector[start:stop].reshape(shape)
+            for start, stop, shape in self.parts
+        ]
 
 
 def tree_leaves(tree: object) -> list[FloatArray]:
@@ -95,7 +89,17 @@ def tree_leaves(tree: object) -> list[FloatArray]:
     return [leaf for child in _children(tree) for leaf in tree_leaves(child)]
 
 
-def tree_map(f: Callable[..., FloatArray], tree: T, *rest: T) -> T:
+@overload
+def tree_map(f: Callable[[FloatArray], FloatArray], tree: T, /) -> T: ...
+@overload
+def tree_map(f: Callable[[FloatArray, FloatArray], FloatArray], tree: T, other: T, /) -> T: ...
+@overload
+def tree_map(
+    f: Callable[[FloatArray, FloatArray, FloatArray], FloatArray], tree: T, other: T, third: T, /
+) -> T: ...
+@overload
+def tree_map(f: Callable[..., FloatArray], tree: T, /, *rest: T) -> T: ...
+def tree_map(f: Callable[..., FloatArray], tree: T, /, *rest: T) -> T:
     """Apply `f` to corresponding leaves and return a tree of the same structure.
 
     Parameters
@@ -126,13 +130,12 @@ def tree_map(f: Callable[..., FloatArray], tree: T, *rest: T) -> T:
     for result in results:
         if not is_array(result):
             raise TypeError(f"f must return an array, got {type(result).__name__}")
-    build: Callable[[Iterator[FloatArray]], T] = _builder(tree)
     if not results:
         return tree
-    shaped = build(read_only(leaf[...]) for leaf in results)
     if len({(type(leaf), leaf.dtype) for leaf in results}) > 1:
-        return build(read_only(leaf.copy())[...] for leaf in results)
-    return freeze(*_filled(shaped, results))
+        rebuilt: T = _builder(tree)(iter([owned(leaf) for leaf in results]))
+        return rebuilt
+    return freeze(*_filled(tree, results))
 
 
 def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
@@ -142,7 +145,7 @@ def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
 
     Parameters
     ----------
-    tree : a tree with leaves of one dtype
+    tree : a tree with leaves of one dtype; a tree without leaves is a vector of length 0
 
     Returns
     -------
@@ -185,7 +188,19 @@ def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
 
 
 def tree_equal(a: object, b: object) -> bool:
-    """Whether two trees have one structure and equal leaves (dtype, shape, every element)."""
+    """Whether two trees have one structure and equal leaves (dtype, shape, every element).
+
+    Parameters
+    ----------
+    a, b : trees, such as `tree_map` takes
+
+    Examples
+    --------
+    >>> tree_equal((np.ones(2),), (np.ones(2),))
+    True
+    >>> tree_equal((np.ones(2),), (np.ones(2, np.float32),))
+    False
+    """
     return same_structure(a, b) and all(
         x.dtype == y.dtype and bool(np.array_equal(x, y))
         for x, y in zip(tree_leaves(a), tree_leaves(b), strict=True)
@@ -193,44 +208,34 @@ def tree_equal(a: object, b: object) -> bool:
 
 
 def tree_allclose(a: object, b: object, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
-    """Whether two trees have one structure and leaves that agree as in `numpy.allclose`."""
+    """Whether two trees have one structure and leaves that agree as in `numpy.allclose`.
+
+    Parameters
+    ----------
+    a, b : trees, such as `tree_map` takes
+    rtol, atol : tolerances, relative to the numbers of b and absolute
+
+    Examples
+    --------
+    >>> tree_allclose((np.ones(2),), (np.full(2, 1 + 1e-9),))
+    True
+    """
     return same_structure(a, b) and all(
         bool(np.allclose(x, y, rtol, atol))
         for x, y in zip(tree_leaves(a), tree_leaves(b), strict=True)
     )
 
 
-def is_array(value: object) -> TypeGuard[FloatArray]:
-    """Whether a value is a NumPy array or speaks NumPy's protocols (CuPy's arrays, for one)."""
-    return type(value) is np.ndarray or (
-        hasattr(value, "__array_function__") and hasattr(value, "shape")
-    )
-
-
-def as_array(name: str, value: Any) -> npt.NDArray[Any]:
-    """A value as an array: itself where it is one, but for matrices, whose products are others.
-
-    Raises
-    ------
-    TypeError
-        If it is masked: the numbers behind the mask would count.
-    """
-    if type(value) is np.ndarray:
-        return value
-    if isinstance(value, np.ndarray) and isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must not be a masked array: fill it, or leave masked rows out")
-    return value if is_array(value) and not isinstance(value, np.matrix) else np.asarray(value)
-
-
 def same_structure(a: object, b: object) -> bool:
-    """Whether two trees have the same nodes and the same leaf shapes."""
-    ours, theirs = _layout(a), _layout(b)
+    """Whether two trees have the same nodes, static fields and leaf shapes."""
+    ours, theirs = layout_of(a), layout_of(b)
     return ours is theirs or ours.structure == theirs.structure
 
 
-def is_frozen(tree: object) -> bool:
-    """Whether `freeze` made a tree: from a structure that someone has looked at before."""
-    return getattr(tree, "_flat", None) is not None
+def layout_of(tree: T) -> Layout[T]:
+    """The layout of a tree; free where `freeze` made the tree."""
+    known: tuple[FloatArray, Layout[T]] | None = getattr(tree, "_flat", None)
+    return _layout(tree, tree_leaves(tree)) if known is None else known[1]
 
 
 def flat(tree: T) -> tuple[FloatArray, Layout[T]]:
@@ -240,43 +245,73 @@ def flat(tree: T) -> tuple[FloatArray, Layout[T]]:
         return known
     leaves = tree_leaves(tree)
     dtypes = {leaf.dtype for leaf in leaves}
-    if len(dtypes) != 1:
+    if len(dtypes) > 1:
         raise ValueError(f"leaves must share one dtype, got {sorted(map(str, dtypes))}")
     vector, layout = _filled(tree, leaves)
-    return read_only(vector), layout
+    return _read_only(vector), layout
+
+
+def frozen(tree: T) -> T:
+    """The tree in one vector: itself where `freeze` made it, else a copy."""
+    return tree if getattr(tree, "_flat", None) is not None else freeze(*flat(tree))
 
 
 def freeze(vector: FloatArray, layout: Layout[T]) -> T:
     """A tree of read-only views of a vector, which the caller gives up; the tree remembers it."""
-    read_only(vector)
-    if issubclass(layout.kind, Tree):
-        tree = object.__new__(layout.kind)
+    tree = layout.build(iter(layout.leaves(_read_only(vector))))
+    if isinstance(tree, Tree):
         object.__setattr__(tree, "_flat", (vector, layout))
-        return tree
-    return layout.build(iter(layout.leaves(vector)))
+    return tree
+
+
+def empty_like(tree: T) -> T:
+    """A tree of this structure to write into, uninitialised; `sealed` ends the writing."""
+    known: tuple[FloatArray, Layout[T]] | None = getattr(tree, "_flat", None)
+    layout = layout_of(tree)
+    vector = empty(layout.size, known[0] if known else tree_leaves(tree)[0])
+    blank = layout.build(iter(layout.leaves(vector)))
+    object.__setattr__(blank, "_flat", (vector, layout))
+    return blank
+
+
+def sealed(tree: T) -> T:
+    """A tree from `empty_like`, read-only from now on."""
+    return freeze(*flat(tree))
 
 
 def empty(size: int, like: FloatArray) -> FloatArray:
-    """An uninitialised vector of `like`'s kind and dtype; NumPy's on a cache-line boundary."""
+    """An uninitialised vector of `like`'s kind and dtype."""
     if type(like) is not np.ndarray:
         return np.empty_like(like, shape=(size,))
-    nbytes = size * like.itemsize
-    block = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -block.ctypes.data % ALIGNMENT
-    vector = block[start : start + nbytes].view(like.dtype)
-    block.setflags(write=False)  # else anyone could switch writing on again for a view of it
-    return vector
+    return Memory(size, like.dtype).view(np.ndarray)
 
 
-def may_change(array: FloatArray) -> bool:
-    """Whether someone could still write to an array, or to the one that it is a view of."""
-    base = array.base
-    return array.flags.writeable or (isinstance(base, np.ndarray) and base.flags.writeable)
+def owned(array: FloatArray) -> FloatArray:
+    """The array itself where nobody else can write to it, else a read-only copy."""
+    if not isinstance(array, np.ndarray) or _is_ours(array):
+        return array
+    copy = Memory(array.shape, array.dtype).view(np.ndarray)
+    copy[...] = array
+    return _read_only(copy)
 
 
-def read_only(array: FloatArray) -> FloatArray:
-    """The same array with writing switched off, where its kind has that switch."""
+def _is_ours(array: FloatArray) -> bool:
+    """Whether an array is a read-only view of `Memory`.
+
+    The flag alone says little: whoever owns an array can switch writing on again, and a read-only
+    view of memory that others hold changes with it.
+    """
+    base: object = array
+    while type(base) is np.ndarray and base.base is not None:
+        base = base.base
+    return isinstance(base, Memory) and not (array.flags.writeable or base.flags.writeable)
+
+
+def _read_only(array: FloatArray) -> FloatArray:
+    """The same array with writing switched off, its owner's switch included."""
     if isinstance(array, np.ndarray):
+        if array.base is not None:
+            array.base.setflags(write=False)
         array.setflags(write=False)
     return array
 
@@ -288,40 +323,74 @@ def _children(node: object) -> tuple[object, ...]:
         raise TypeError(
             f"a tree is made of dataclasses, tuples and arrays, got {type(node).__name__}"
         )
-    return tuple(getattr(node, field.name) for field in fields(node))
+    return tuple(getattr(node, each.name) for each in fields(node) if not is_static(each))
+
+
+def _statics(node: object) -> dict[str, object]:
+    if isinstance(node, tuple) or not is_dataclass(node):
+        return {}
+    return {each.name: getattr(node, each.name) for each in fields(node) if is_static(each)}
+
+
+def _all_statics(node: object) -> list[object]:
+    if is_array(node):
+        return []
+    below = [value for child in _children(node) for value in _all_statics(child)]
+    return [*_statics(node).values(), *below]
 
 
 def _nodes(node: object) -> str:
+    """The structure in one line: ``Params(tuple(Layer(*, *)), activation='relu')``."""
     if is_array(node):
         return "*"
-    return f"{type(node).__name__}({', '.join(map(_nodes, _children(node)))})"
+    parts = [*map(_nodes, _children(node))]
+    parts += [f"{name}={value!r:.60}" for name, value in _statics(node).items()]
+    return f"{type(node).__name__}({', '.join(parts)})"
 
 
-def _layout(tree: T) -> Layout[T]:
-    known: tuple[FloatArray, Layout[T]] | None = getattr(tree, "_flat", None)
-    if known is not None:
-        return known[1]
+def _layout(tree: T, leaves: Sequence[FloatArray]) -> Layout[T]:
     parts, start = [], 0
-    for leaf in tree_leaves(tree):
+    for leaf in leaves:
         parts.append((start, start + leaf.size, leaf.shape))
         start += leaf.size
-    return Layout((_nodes(tree), *parts), tuple(parts), start, type(tree), _builder(tree))
+    structure = (_nodes(tree), *_all_statics(tree), *parts)
+    return Layout(structure, tuple(parts), start, _builder(tree))
 
 
 def _builder(node: Any) -> Callable[[Iterator[FloatArray]], Any]:
+    """How to build a node from an iterator of leaves.
+
+    A `Tree` is made without its constructor: its leaves are fnnet's own already.
+    """
     if is_array(node):
         return next
-    kind, parts = type(node), [_builder(child) for child in _children(node)]
+    kind, parts, kept = type(node), [_builder(child) for child in _children(node)], _statics(node)
     if isinstance(node, tuple):
         make = getattr(kind, "_make", kind)  # of a named tuple
         return lambda leaves: make([part(leaves) for part in parts])
-    return lambda leaves: kind(*[part(leaves) for part in parts])
+    names = [each.name for each in fields(node) if not is_static(each)]
+    if not isinstance(node, Tree):
+        return lambda leaves: kind(
+            **{name: part(leaves) for name, part in zip(names, parts, strict=True)}, **kept
+        )
+    steps, constants = [*zip(names, parts, strict=True)], [*kept.items()]
+    new, put = object.__new__, object.__setattr__
+
+    def build(leaves: Iterator[FloatArray]) -> Any:
+        tree = new(kind)
+        for name, part in steps:
+            put(tree, name, part(leaves))
+        for name, value in constants:
+            put(tree, name, value)
+        return tree
+
+    return build
 
 
 def _filled(tree: T, leaves: Sequence[FloatArray]) -> tuple[FloatArray, Layout[T]]:
-    """A new vector that holds these leaves."""
-    layout = _layout(tree)
-    vector = empty(layout.size, leaves[0])
+    """A new vector that holds these leaves in the places of the tree's."""
+    layout = _layout(tree, leaves)
+    vector = empty(layout.size, leaves[0] if leaves else np.empty(0))
     for target, leaf in zip(layout.leaves(vector), leaves, strict=True):
         target[...] = leaf
     return vector, layout

@@ -33,10 +33,10 @@ from fnnet_scripts.options import (
 )
 
 import fnnet
-from fnnet.network import Labels
+from fnnet.arguments import Labels
 from fnnet.optimizers.schedules import Schedule, constant, cosine, warm_up
 from fnnet.storage.files import atomic_write
-from fnnet.trees import FloatArray
+from fnnet.checks import FloatArray
 
 DISTORTIONS = {
     "rotation": 12.0,

@@ -161,7 +161,7 @@ def started(
 
 def resumed(settings: argparse.Namespace) -> Checkpoint:
     """The run in --out where it stopped."""
-    checkpoint = fnnet.load_checkpoint(settings.out / "checkpoint.npz")
+    checkpoint = fnnet.load_checkpoint(settings.out / "checkpoint.npz", fnnet.RMSPropState)
     check_epochs(settings.epochs, checkpoint.epoch)
     keep_settings(settings.out / "run.json", DEFAULTS, settings)
     state = replace(checkpoint.state, learning_rate=settings.learning_rate)

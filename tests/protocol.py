@@ -61,6 +61,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def T(self) -> DeviceArray:
         return DeviceArray(self._host.T)
 
+    @property
+    def mT(self) -> DeviceArray:
+        return DeviceArray(np.swapaxes(self._host, -1, -2))
+
     def __len__(self) -> int:
         return len(self._host)
 

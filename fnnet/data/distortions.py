@@ -17,8 +17,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.checks import Seed, check_not_negative, check_share, generator, is_number
-from fnnet.trees import FloatArray, as_array
+from fnnet.checks import FloatArray, as_array, check_not_negative, check_share, is_number
+from fnnet.randomness import Seed, generator
 
 Images = TypeVar("Images", bound=npt.NDArray[np.uint8] | npt.NDArray[np.floating[Any]])
 

@@ -17,9 +17,8 @@ from typing import BinaryIO, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fnnet.checks import whole_number
+from fnnet.checks import as_array, whole_number
 from fnnet.storage.files import StrPath, atomic_write
-from fnnet.trees import as_array
 
 _TYPES: dict[int, np.dtype[np.generic]] = {
     0x08: np.dtype(np.uint8),
@@ -79,8 +78,8 @@ def read_idx(path: StrPath, *, limit: int = 2**31) -> NDArray[np.generic]:
 def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
     """Write an array as an IDX file, gzipped if the name ends in ``.gz``.
 
-    The file takes its place in one step (see `fnnet.storage.files.atomic_write`), and equal arrays give
-    equal bytes. Values are never converted: only their byte order is.
+    The file takes its place in one step (see `fnnet.storage.files.atomic_write`), and equal arrays
+    give equal bytes. Values are never converted: only their byte order is.
 
     Parameters
     ----------

@@ -10,46 +10,99 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.checks import Seed, float_dtype, generator, instance_of, whole_number
-from fnnet.network import Labels
-from fnnet.trees import FloatArray, as_array, is_array
+from fnnet.arguments import ENCODE, Labels, Weights
+from fnnet.checks import (
+    FloatArray,
+    as_array,
+    described,
+    float_dtype,
+    instance_of,
+    is_array,
+    is_number,
+    whole_number,
+)
+from fnnet.randomness import Seed, generator
 
 Images: TypeAlias = npt.NDArray[np.uint8]
-Samples: TypeAlias = npt.NDArray[np.uint8] | FloatArray
 IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
+Samples: TypeAlias = IntArray | FloatArray | npt.NDArray[np.bool_]
+
+BYTE = 255.0  # what the bytes of an image are divided by
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False, init=False)
 class Split:
-    """Samples and their labels; `len` counts them.
+    """Samples and their labels; `len` counts them, and ``split[:10]`` is a smaller split.
 
     Attributes
     ----------
-    x : (N, ...) uint8 images (0 to 255), or float features
-    y : (N,) int classes, or (N, K) float distributions
+    x : (N, ...) uint8 images, or (N, d) features: floats, ints or bools. Lists and data frames
+        become arrays; arrays are kept as they are, memory-mapped ones too
+    y : (N,) int classes, (N, K) distributions, (N, K) zeros and ones, or (N,) or (N, K) numbers,
+        as the network's output wants them; (N, 1) counts as (N,)
+    weights : (N,) numbers >= 0, how much each sample counts; None where all count alike
+    divisor : what x is divided by on its way into a network. Without one it is 255 for uint8 images
+        (three or four axes) and 1 for all else; a table of bytes, which may be either, needs one
     """
 
     x: Samples
     y: Labels
+    weights: Weights | None
+    divisor: float
 
-    def __post_init__(self) -> None:
-        _check_samples(self.x)
-        _check_array("y", self.y)
-        if self.y.ndim not in (1, 2) or len(self.x) != len(self.y):
+    def __init__(
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        weights: npt.ArrayLike | None = None,
+        divisor: float | None = None,
+    ) -> None:
+        samples, labels = _samples(x), _labels(y)
+        if len(samples) != len(labels):
             raise ValueError(
-                f"y must label each of the {len(self.x)} samples, got shape {self.y.shape}"
+                f"y must label each of the {len(samples)} samples, got shape {labels.shape}"
             )
-        if (self.y.ndim, self.y.dtype.kind) not in ((1, "i"), (1, "u"), (2, "f")):
-            raise TypeError(
-                f"y must be (N,) int classes or (N, K) float distributions, "
-                f"got {self.y.dtype} {self.y.shape}"
-            )
+        s = None if weights is None else _weights(weights, len(samples))
+        put = object.__setattr__
+        put(self, "x", samples)
+        put(self, "y", labels)
+        put(self, "weights", s)
+        put(self, "divisor", _divisor(samples, divisor))
 
     def __len__(self) -> int:
         return len(self.x)
 
+    def __getitem__(self, rows: slice | IntArray) -> Split:
+        if not isinstance(rows, slice) and not (is_array(rows) and rows.ndim == 1):
+            raise TypeError(f"a split is indexed by a slice or an array of rows, got {rows!r:.60}")
+        weights = None if self.weights is None else self.weights[rows]
+        part = object.__new__(Split)  # its parts are those of a split that has been checked
+        for name, value in (("x", self.x[rows]), ("y", self.y[rows]), ("weights", weights)):
+            object.__setattr__(part, name, value)
+        object.__setattr__(part, "divisor", self.divisor)
+        return part
 
-@dataclass(frozen=True, slots=True, eq=False)
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Arrays forget in a pickle that they are read-only.
+        arrays = (self.x, self.y, self.weights)
+        return _restored, (*arrays, self.divisor, [a is None or a.flags.writeable for a in arrays])
+
+    def __repr__(self) -> str:
+        weights = "" if self.weights is None else ", weighted"
+        parts = f"{described(self.x)}, labels {described(self.y)}{weights}"
+        return f"Split({len(self):,} samples, {parts})"
+
+
+def _restored(
+    x: Samples, y: Labels, weights: Weights | None, divisor: float, writeable: list[bool]
+) -> Split:
+    for array, free in zip((x, y, weights), writeable, strict=True):
+        if array is not None and not free:
+            array.setflags(write=False)
+    return Split(x, y, weights, divisor)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Dataset:
     """A named data set in two splits.
 
@@ -65,14 +118,23 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        counts = f"{len(self.train):,} to train, {len(self.test):,} to test"
+        return f"Dataset({self.name}, {counts}, {len(self.classes)} classes)"
 
-def as_inputs(x: Samples, dtype: npt.DTypeLike = np.float32) -> FloatArray:
-    """Samples as rows of a network's input: (N, ...) to (N, d); uint8 0..255 to floats in [0, 1].
+
+def as_inputs(x: Split | npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> FloatArray:
+    """Samples as rows of a network's input: (N, ...) to (N, d) floats, divided by their divisor.
 
     Parameters
     ----------
-    x : (N, ...) uint8 images or float features
+    x : a split, or (N, ...) uint8 images (0..255 become 0..1), or features
     dtype : float32 or float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `Split`, or if `dtype` is another.
 
     Examples
     --------
@@ -80,12 +142,21 @@ def as_inputs(x: Samples, dtype: npt.DTypeLike = np.float32) -> FloatArray:
     array([[0. , 0.2, 0.8, 1. ]])
     """
     kind = float_dtype(dtype)
-    _check_samples(x)
-    rows = _rows(x)
-    if rows.dtype != np.uint8:
-        return rows.astype(kind, copy=False)
-    floats: FloatArray = rows.astype(kind)
-    floats /= 255
+    if isinstance(x, Split):
+        return scaled(x.x, x.divisor, kind)
+    samples = _samples(x)
+    return scaled(samples, _divisor(samples, None), kind)
+
+
+def scaled(x: npt.NDArray[Any], divisor: float, dtype: np.dtype[np.floating[Any]]) -> FloatArray:
+    """Samples as rows of floats, divided; a view where nothing is to be done."""
+    rows = x.reshape(len(x), math.prod(x.shape[1:]))
+    floats: FloatArray = rows.astype(dtype, copy=False)
+    if divisor == 1:
+        return floats
+    if floats is rows:
+        return floats / divisor
+    floats /= divisor
     return floats
 
 
@@ -106,7 +177,7 @@ def batches(
 
     Yields
     ------
-    x : (B, d) floats, images scaled to [0, 1]
+    x : (B, d) floats, divided by the split's divisor
     y : the labels of these rows, as in the split
 
     Raises
@@ -122,17 +193,56 @@ def batches(
     """
     check_batches(split, batch_size)
     order = generator(rng).permutation(len(split))
-    return _gather(split, order, batch_size, float_dtype(dtype))
+    return ((x, y) for x, y, _ in gather(split, order, batch_size, float_dtype(dtype)))
 
 
-def _gather(
-    split: Split, order: IntArray, batch_size: int, dtype: npt.DTypeLike
-) -> Iterator[tuple[FloatArray, Labels]]:
-    # Of another layout, take would copy all of it for each batch.
-    x = cast(Samples, np.ascontiguousarray(_rows(split.x)))
+def weighted_batches(
+    rng: Seed,
+    split: Split,
+    batch_size: int,
+    dtype: npt.DTypeLike = np.float32,
+) -> Iterator[tuple[FloatArray, Labels, Weights]]:
+    """As `batches`, with the weights of the rows: the same batches of the same generator.
+
+    Parameters
+    ----------
+    rng, split, batch_size, dtype : as `batches`; a split without weights has ones
+
+    Yields
+    ------
+    x, y : as `batches`
+    s : (B,) weights
+
+    Raises
+    ------
+    ValueError
+        As `batches`.
+
+    Examples
+    --------
+    >>> split = Split(np.zeros((3, 2)), np.arange(3), weights=np.array([1.0, 2.0, 2.0]))
+    >>> sorted(float(s[0]) for x, y, s in weighted_batches(0, split, 1))
+    [1.0, 2.0, 2.0]
+    """
+    check_batches(split, batch_size)
+    order, kind = generator(rng).permutation(len(split)), float_dtype(dtype)
+    return (
+        (x, y, np.ones(len(x), kind) if s is None else s)
+        for x, y, s in gather(split, order, batch_size, kind)
+    )
+
+
+def gather(
+    split: Split, order: IntArray, batch_size: int, dtype: np.dtype[np.floating[Any]]
+) -> Iterator[tuple[FloatArray, Labels, Weights | None]]:
+    """Batches in this order: inputs, labels, and weights where the split has any."""
+    x, y, weights = np.asarray(split.x), split.y, split.weights
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield as_inputs(x.take(rows, axis=0), dtype), split.y.take(rows, axis=0)
+        # `take` is faster, but copies all of an array of another layout than C's.
+        picked = x.take(rows, axis=0) if x.flags.c_contiguous else x[rows]
+        s = None if weights is None else weights.take(rows)
+        yield scaled(picked, split.divisor, dtype), y.take(rows, axis=0), s
 
 
 def check_batches(split: Split, batch_size: int) -> None:
@@ -143,7 +253,7 @@ def check_batches(split: Split, batch_size: int) -> None:
         raise ValueError("the split has no samples")
 
 
-def hold_out(rng: Seed, split: Split, n: int) -> tuple[Split, Split]:
+def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tuple[Split, Split]:
     """Split off n random samples for validation.
 
     Parameters
@@ -151,6 +261,8 @@ def hold_out(rng: Seed, split: Split, n: int) -> tuple[Split, Split]:
     rng : generator, which advances by one permutation, or a seed
     split : the data
     n : samples to hold out, in [1, len(split))
+    stratify : whether to hold out each class in proportion (to within one sample); needs (N,) int
+        classes
 
     Returns
     -------
@@ -159,31 +271,113 @@ def hold_out(rng: Seed, split: Split, n: int) -> tuple[Split, Split]:
     Raises
     ------
     ValueError
-        If n is out of range or the seed below 0.
+        If n is out of range, the seed below 0, or `stratify` has no classes to go by.
     TypeError
         If rng is neither a generator nor a seed.
+
+    Examples
+    --------
+    >>> split = Split(np.zeros((6, 2)), np.array([0, 0, 0, 0, 1, 1]))
+    >>> rest, held_out = hold_out(0, split, 3, stratify=True)
+    >>> sorted(held_out.y.tolist())
+    [0, 0, 1]
     """
     instance_of(Split, "split", split)
     if whole_number("n", n, 1) >= len(split):
         raise ValueError(f"n must be below the {len(split)} samples of the split, got {n}")
     order = generator(rng).permutation(len(split))
-    kept, held = order[n:], order[:n]
-    return Split(split.x[kept], split.y[kept]), Split(split.x[held], split.y[held])
+    if stratify:
+        order = _by_class(split.y, order)
+    return split[order[n:]], split[order[:n]]
 
 
-def _check_array(name: str, value: object) -> None:
-    if not is_array(value):
-        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
-    as_array(name, value)  # refuses masked ones
+def _by_class(y: Labels, order: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """The order, rearranged so that each beginning of it has every class in proportion."""
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise ValueError(f"stratify needs (N,) int classes, got {y.dtype} {y.shape}")
+    shuffled = y[order]
+    rank = np.empty(len(y))
+    for c in np.unique(shuffled):
+        (places,) = np.nonzero(shuffled == c)
+        rank[places] = (np.arange(len(places)) + 0.5) / len(places)
+    return order[np.argsort(rank, kind="stable")]
 
 
-def _check_samples(x: Samples) -> None:
-    _check_array("x", x)
-    if x.dtype.kind == "u" and x.dtype != np.uint8:
-        raise ValueError(f"x as images must be uint8, got {x.dtype}")
-    if x.ndim < 2 or x.dtype.kind not in "uf":
-        raise ValueError(f"x must be (N, ...) uint8 images or floats, got {x.dtype} {x.shape}")
+def class_weights(y: npt.ArrayLike, classes: int) -> FloatArray:
+    """Weights of samples by which every class counts alike: N / (K n_c) for a class of n_c.
+
+    scikit-learn's ``class_weight="balanced"``; here one weight for each sample, as `Split` and
+    `loss` take them.
+
+    Parameters
+    ----------
+    y : (N,) int classes in [0, K)
+    classes : number of classes, K
+
+    Returns
+    -------
+    weights : (N,) float64 array, whose mean is 1 where no class is absent
+
+    Raises
+    ------
+    ValueError
+        If y is not (N,) classes in [0, K).
+
+    Examples
+    --------
+    >>> class_weights(np.array([0, 0, 0, 1]), 2)
+    array([0.66666667, 0.66666667, 0.66666667, 2.        ])
+    """
+    whole_number("classes", classes, 1)
+    labels = as_array("y", y)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.size == 0:
+        raise ValueError(f"y must be (N,) int classes, got {labels.dtype} {labels.shape}")
+    if labels.min() < 0 or labels.max() >= classes:
+        got = f"{labels.min()} to {labels.max()}"
+        raise ValueError(f"y must hold classes in [0, {classes}), got {got}")
+    weights: FloatArray = len(labels) / classes / np.bincount(labels)[labels]
+    return weights
 
 
-def _rows(x: Samples) -> Samples:
-    return x.reshape(len(x), math.prod(x.shape[1:]))
+def _samples(x: Any) -> Samples:
+    x = as_array("x", x)
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"x must hold numbers, got {x.dtype}: encode words as numbers first")
+    if x.ndim < 2:
+        raise ValueError(f"x must be (N, ...) images or (N, d) features, got shape {x.shape}")
+    return cast(Samples, x)
+
+
+def _labels(y: Any) -> Labels:
+    y = as_array("y", y)
+    if y.dtype.kind in "OSUT":
+        raise TypeError(f"y must hold numbers, got {y.dtype}: {ENCODE}")
+    if y.dtype.kind not in "fiub" or y.ndim not in (1, 2):
+        raise TypeError(f"y must be (N,) or (N, K) numbers, got {y.dtype} {y.shape}")
+    return cast(Labels, y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y)
+
+
+def _divisor(x: Samples, divisor: float | None) -> float:
+    if divisor is None:
+        if x.dtype == np.uint8 and x.ndim == 2 and x.size:
+            raise ValueError(
+                "x holds bytes in two axes, which may be images or plain numbers: write "
+                "Split(x, y, divisor=255) for images, Split(x, y, divisor=1) for plain numbers"
+            )
+        return BYTE if x.dtype == np.uint8 and x.ndim in (3, 4) else 1.0
+    if not (is_number(divisor) and divisor > 0):
+        raise ValueError(f"divisor must be a finite number > 0, got {divisor!r:.99}")
+    return float(divisor)
+
+
+def _weights(weights: Any, n: int) -> Weights:
+    weights = as_array("weights", weights)
+    if weights.dtype.kind not in "fiu" or weights.shape != (n,):
+        raise ValueError(
+            f"weights must be ({n},) numbers >= 0, got {weights.dtype} {weights.shape}"
+        )
+    if not bool(np.all(np.isfinite(weights) & (weights >= 0))):
+        raise ValueError("weights must be finite and >= 0, got some that are not")
+    if n and not bool(np.any(weights)):
+        raise ValueError("weights must not all be zero")
+    return cast(Weights, weights)

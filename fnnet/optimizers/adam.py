@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from fnnet.checks import check_not_negative, check_share, instance_of
-from fnnet.network import Params, check_params
-from fnnet.optimizers.steps import (
+from fnnet.checks import FloatArray
+from fnnet.optimizers.states import (
+    OptimizerState,
     Rate,
-    check_rate,
-    lost_beside,
-    own_rate,
-    step_by_blocks,
-    swept,
+    changed,
+    check_state,
+    first_state,
+    register,
+    within,
 )
-from fnnet.trees import FloatArray, Tree, tree_map
+from fnnet.optimizers.steps import lost_beside, squared, step_by_blocks, swept
+from fnnet.params import Params
+from fnnet.trees import tree_map
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AdamState(Tree):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class AdamState(OptimizerState):
     """Parameters and what Adam knows of them.
 
     Attributes
@@ -39,15 +42,12 @@ class AdamState(Tree):
 
     params: Params
     means: Params
-    mean_squares: Params
+    mean_squares: Params = field(metadata=within(0))
     step: int
-    learning_rate: float | FloatArray
-    beta1: float
-    beta2: float
-    eps: float
-
-    def __post_init__(self) -> None:
-        own_rate(self)
+    learning_rate: float | FloatArray = field(metadata=within(0))
+    beta1: float = field(metadata=within(0, 1))
+    beta2: float = field(metadata=within(0, 1))
+    eps: float = field(metadata=within(0))
 
 
 def adam_init(
@@ -68,12 +68,16 @@ def adam_init(
     ValueError
         If a number is not finite or outside its range, or the parameters do not fit each other or
         are not finite.
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> adam_init(init_params(0, (3, 2))).beta2
+    0.999
     """
-    check_params(params)
-    zeros = tree_map(np.zeros_like, params)
-    state = AdamState(params, zeros, zeros, 0, learning_rate, beta1, beta2, eps)
-    check_numbers(state)
-    return replace(state, beta1=float(beta1), beta2=float(beta2), eps=float(eps))
+    state = first_state(AdamState(params, params, params, 0, learning_rate, beta1, beta2, eps))
+    zeros = tree_map(np.zeros_like, state.params)
+    return changed(state, means=zeros, mean_squares=zeros)
 
 
 def adam_update(state: AdamState, grads: Params) -> AdamState:
@@ -97,29 +101,34 @@ def adam_update(state: AdamState, grads: Params) -> AdamState:
     ValueError
         If the gradient's structure or shapes differ from the parameters', or a number of the state
         is out of range.
+
+    Examples
+    --------
+    >>> from fnnet import init_params, loss_and_grads
+    >>> state, x, y = adam_init(init_params(0, (3, 2)), 0.1), np.eye(3), [0, 1, 1]
+    >>> for _ in range(5):
+    ...     loss, grads = loss_and_grads(state.params, x, y)
+    ...     state = adam_update(state, grads)
+    ...     print(f"{loss:.3f}")
+    0.640
+    0.528
+    0.440
+    0.372
+    0.319
     """
-    check_numbers(state)
+    check_state(state, AdamState)
     t = state.step + 1
     unbias_m, unbias_v = 1 / (1 - state.beta1**t), 1 / math.sqrt(1 - state.beta2**t)
 
     def rule(
         g: FloatArray, rate: Rate, w: FloatArray, m: FloatArray, v: FloatArray
-    ) -> tuple[FloatArray, ...]:
-        felt = lost_beside(state.eps, w) ** 2
+    ) -> Sequence[FloatArray]:
+        felt = squared(lost_beside(state.eps, w))
         m = swept(state.beta1 * m + (1 - state.beta1) * g, state.beta1, state.step)
         v = swept(state.beta2 * v + (1 - state.beta2) * g**2, state.beta2, state.step, felt)
         return w - rate * unbias_m * m / (unbias_v * np.sqrt(v) + state.eps), m, v
 
-    w, m, v = step_by_blocks(
-        rule, state.params, grads, state.learning_rate, state.means, state.mean_squares
-    )
-    return replace(state, params=w, means=m, mean_squares=v, step=t)
+    return step_by_blocks(rule, state, grads, "means", "mean_squares")
 
 
-def check_numbers(state: AdamState) -> None:
-    """Raise where a state is of another type or a number of it is out of range."""
-    instance_of(AdamState, "state", state)
-    check_rate(state.learning_rate, state.params)
-    check_share("beta1", state.beta1)
-    check_share("beta2", state.beta2)
-    check_not_negative("eps", state.eps)
+register(AdamState, adam_init, adam_update)

@@ -1,32 +1,36 @@
-"""RMSProp: an optimizer as a state and a pure update of it."""
+"""RMSProp: its state, its first state and its equations, (11) and (12)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from fnnet.checks import check_not_negative, check_share, flag, instance_of
-from fnnet.network import Params, check_params
+from fnnet.checks import FloatArray, check_not_negative, flag, instance_of
+from fnnet.optimizers.states import (
+    OptimizerState,
+    Rate,
+    changed,
+    first_state,
+    register,
+    within,
+)
 from fnnet.optimizers.steps import (
     FLUSH_EVERY,
-    Rate,
-    check_rate,
-    each_rate,
-    gradient_vector,
     lost_beside,
-    own_rate,
+    squared,
     step_by_blocks,
     swept,
     vanishing,
 )
-from fnnet.trees import FloatArray, Tree, empty, flat, freeze, tree_map
+from fnnet.params import Params
+from fnnet.trees import tree_map
 
-BLOCK = 2**17  # parameters updated at once: what nine passes touch stays in the cache
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RMSPropState(Tree):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RMSPropState(OptimizerState):
     """Parameters and what RMSProp knows of them.
 
     Attributes
@@ -47,19 +51,16 @@ class RMSPropState(Tree):
     """
 
     params: Params
-    mean_squares: Params
+    mean_squares: Params = field(metadata=within(0))
     step: int
-    learning_rate: float | FloatArray
-    decay: float
-    eps: float
-    momentum: float = 0.0
+    learning_rate: float | FloatArray = field(metadata=within(0))
+    decay: float = field(metadata=within(0, 1))
+    eps: float = field(metadata=within(0))
+    momentum: float = field(default=0.0, metadata=within(0, 1))
     centered: bool = False
     eps_in_sqrt: bool = False
     velocity: Params | None = None
     means: Params | None = None
-
-    def __post_init__(self) -> None:
-        own_rate(self)
 
 
 def rmsprop_init(
@@ -90,23 +91,19 @@ def rmsprop_init(
     ValueError
         If a number is not finite or outside its range, or the parameters do not fit each other or
         are not finite.
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> rmsprop_init(init_params(0, (3, 2)), 0.01).learning_rate
+    0.01
     """
-    check_params(params)
-    check_not_negative("initial_scale", initial_scale)
-    mean_squares = tree_map(lambda leaf: np.full_like(leaf, initial_scale), params)
-    state = RMSPropState(
-        params,
-        mean_squares,
-        0,
-        learning_rate,
-        decay,
-        eps,
-        momentum,
-        flag("centered", centered),
-        flag("eps_in_sqrt", eps_in_sqrt),
-    )
-    check_numbers(state)
-    return replace(state, decay=float(decay), eps=float(eps), momentum=float(momentum))
+    scale = check_not_negative("initial_scale", initial_scale)
+    centered, eps_in_sqrt = flag("centered", centered), flag("eps_in_sqrt", eps_in_sqrt)
+    numbers = (0, learning_rate, decay, eps, momentum, centered, eps_in_sqrt)
+    state = first_state(RMSPropState(params, params, *numbers))
+    start = tree_map(lambda leaf: np.full_like(leaf, scale), state.params)
+    return changed(state, mean_squares=start)
 
 
 def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
@@ -132,63 +129,32 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     ValueError
         If the gradient's structure or shapes differ from the parameters', or a number of the state
         is out of range.
+
+    Examples
+    --------
+    >>> from fnnet import init_params, loss_and_grads
+    >>> state, x, y = rmsprop_init(init_params(0, (3, 2)), 0.1), np.eye(3), [0, 1, 1]
+    >>> for _ in range(5):
+    ...     loss, grads = loss_and_grads(state.params, x, y)
+    ...     state = rmsprop_update(state, grads)
+    ...     print(f"{loss:.3f}")
+    0.640
+    0.361
+    0.266
+    0.211
+    0.174
     """
-    check_numbers(state)
-    if state.momentum or state.centered or state.eps_in_sqrt:
-        return _general_update(state, grads)
-    g, w, layout = gradient_vector(state.params, grads)
-    v, _ = flat(state.mean_squares)
-    w, v = update_vector(w, v, g, each_rate(state.learning_rate, state.params, layout), state)
-    return RMSPropState(
-        freeze(w, layout),
-        freeze(v, layout),
-        state.step + 1,
-        state.learning_rate,
-        state.decay,
-        state.eps,
-    )
-
-
-def _general_update(state: RMSPropState, grads: Params) -> RMSPropState:
-    """The step with momentum, centered or with eps inside the root."""
-
-    def rule(
-        g: FloatArray,
-        rate: Rate,
-        w: FloatArray,
-        v: FloatArray,
-        u: FloatArray | None,
-        m: FloatArray | None,
-    ) -> tuple[FloatArray | None, ...]:
-        felt = lost_beside(state.eps, w) ** (1 if state.eps_in_sqrt else 2)
-        v = swept(state.decay * v + (1 - state.decay) * g**2, state.decay, state.step, felt)
-        square = v
-        if state.centered:
-            m = (1 - state.decay) * g + (0 if m is None else state.decay * m)
-            m = swept(m, state.decay, state.step)
-            square = np.maximum(v - m**2, 0)
-        inside, outside = (state.eps, 0) if state.eps_in_sqrt else (0, state.eps)
-        step = g / (np.sqrt(square + inside) + outside)
-        if not state.momentum:
-            return w - rate * step, v, None, m
-        u = step if u is None else state.momentum * u + step
-        u = swept(u, state.momentum, state.step)
-        return w - rate * u, v, u, m
-
-    w, v, u, m = step_by_blocks(
-        rule,
-        state.params,
-        grads,
-        state.learning_rate,
-        state.mean_squares,
-        state.velocity,
-        state.means,
-    )
-    return replace(state, params=w, mean_squares=v, velocity=u, means=m, step=state.step + 1)
+    instance_of(RMSPropState, "state", state)
+    options = state.momentum, state.centered, state.eps_in_sqrt
+    if any(options) or state.velocity or state.means:  # which end with what they belong to
+        general = partial(_general_rule, state)
+        return step_by_blocks(general, state, grads, "mean_squares", "velocity", "means")
+    rule, in_place = partial(equations, state), partial(_in_place, state)
+    return step_by_blocks(rule, state, grads, "mean_squares", in_place=in_place)
 
 
 def equations(
-    w: FloatArray, v: FloatArray, g: FloatArray, rate: float | FloatArray, state: RMSPropState
+    state: RMSPropState, g: FloatArray, rate: Rate, w: FloatArray, v: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Equations (11) and (12) as they are written."""
     v = state.decay * v + (1 - state.decay) * g**2  # (11)
@@ -196,36 +162,25 @@ def equations(
     return w, v
 
 
-def update_vector(
-    w: FloatArray, v: FloatArray, g: FloatArray, rate: float | FloatArray, state: RMSPropState
-) -> tuple[FloatArray, FloatArray]:
-    """`equations` block by block, each result written into memory that is already there."""
-    if type(w) is not np.ndarray:
-        return equations(w, v, g, rate, state)
-    new_w, new_v = empty(w.size, w), empty(w.size, w)
-    for start in range(0, w.size, BLOCK):
-        block = slice(start, start + BLOCK)
-        rates = rate[block] if isinstance(rate, np.ndarray) else rate
-        _update_block(w[block], v[block], g[block], new_w[block], new_v[block], rates, state)
-    return new_w, new_v
-
-
-def _update_block(
+def _in_place(
+    state: RMSPropState,
+    g: FloatArray,
+    rate: Rate,
     w: FloatArray,
     v: FloatArray,
-    g: FloatArray,
     new_w: FloatArray,
     new_v: FloatArray,
-    rate: float | FloatArray,
-    state: RMSPropState,
 ) -> None:
+    """`equations`, each result written into memory that is already there."""
     t = new_w  # holds every intermediate result until the last subtraction
     np.multiply(g, g, t)
     np.multiply(t, 1 - state.decay, t)
     np.multiply(v, state.decay, new_v)
     np.add(new_v, t, new_v)
     if state.step % FLUSH_EVERY == 0:
-        _flush(new_v, state)
+        bound = vanishing(state.decay, new_v)
+        if bound < squared(lost_beside(state.eps, new_v)):  # else zeros would be felt
+            new_v[new_v < bound] = 0
     np.sqrt(new_v, t)
     np.add(t, state.eps, t)
     np.divide(g, t, t)
@@ -233,21 +188,33 @@ def _update_block(
     np.subtract(w, t, new_w)
 
 
-def _flush(v: FloatArray, state: RMSPropState) -> None:
-    """Set mean squares to zero that would be subnormal before the next sweep.
+def _general_rule(
+    state: RMSPropState,
+    g: FloatArray,
+    rate: Rate,
+    w: FloatArray,
+    v: FloatArray,
+    u: FloatArray | None,
+    m: FloatArray | None,
+) -> Sequence[FloatArray | None]:
+    """The step with momentum, centered or with eps inside the root."""
+    felt = lost_beside(state.eps, w)
+    felt = felt if state.eps_in_sqrt else squared(felt)
+    v = swept(state.decay * v + (1 - state.decay) * g**2, state.decay, state.step, felt)
+    square = v
+    if state.centered:
+        m = (1 - state.decay) * g + (0 if m is None else state.decay * m)
+        m = swept(m, state.decay, state.step)
+        square = np.maximum(v - m**2, 0)
+    else:
+        m = None
+    inside, outside = (state.eps, 0) if state.eps_in_sqrt else (0, state.eps)
+    step = g / (np.sqrt(square + inside) + outside)
+    if not state.momentum:
+        return w - rate * step, v, None, m
+    u = step if u is None else state.momentum * u + step
+    u = swept(u, state.momentum, state.step)
+    return w - rate * u, v, u, m
 
-    Their roots are lost when eps is added, so no parameter changes; where eps is too small to hide
-    them, nothing is swept.
-    """
-    bound = vanishing(state.decay, v)
-    if bound < lost_beside(state.eps, v) ** 2:
-        v[v < bound] = 0
 
-
-def check_numbers(state: RMSPropState) -> None:
-    """Raise where a state is of another type or a number of it is out of range."""
-    instance_of(RMSPropState, "state", state)
-    check_rate(state.learning_rate, state.params)
-    check_share("decay", state.decay)
-    check_not_negative("eps", state.eps)
-    check_share("momentum", state.momentum)
+register(RMSPropState, rmsprop_init, rmsprop_update)

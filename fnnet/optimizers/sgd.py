@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from fnnet.checks import check_share, flag, instance_of
-from fnnet.network import Params, check_params
-from fnnet.optimizers.steps import (
+from fnnet.checks import FloatArray, flag, instance_of
+from fnnet.optimizers.states import (
+    OptimizerState,
     Rate,
-    check_rate,
-    own_rate,
-    step_by_blocks,
-    swept,
+    first_state,
+    register,
+    within,
 )
-from fnnet.trees import FloatArray, Tree
+from fnnet.optimizers.steps import step_by_blocks, swept
+from fnnet.params import Params
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SGDState(Tree):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SGDState(OptimizerState):
     """Parameters and what gradient descent knows of them.
 
     Attributes
@@ -32,13 +33,10 @@ class SGDState(Tree):
 
     params: Params
     step: int
-    learning_rate: float | FloatArray
-    momentum: float = 0.0
+    learning_rate: float | FloatArray = field(metadata=within(0))
+    momentum: float = field(default=0.0, metadata=within(0, 1))
     nesterov: bool = False
     velocity: Params | None = None
-
-    def __post_init__(self) -> None:
-        own_rate(self)
 
 
 def sgd_init(
@@ -61,13 +59,18 @@ def sgd_init(
     ValueError
         If a number is not finite or outside its range, `nesterov` has no momentum, or the
         parameters do not fit each other or are not finite.
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> sgd_init(init_params(0, (3, 2)), 0.1, momentum=0.9).momentum
+    0.9
     """
-    check_params(params)
     state = SGDState(params, 0, learning_rate, momentum, flag("nesterov", nesterov))
-    check_numbers(state)
+    state = first_state(state)
     if nesterov and not momentum:
         raise ValueError(f"momentum must be above 0 for nesterov, got {momentum}")
-    return replace(state, momentum=float(momentum))
+    return state
 
 
 def sgd_update(state: SGDState, grads: Params) -> SGDState:
@@ -87,24 +90,34 @@ def sgd_update(state: SGDState, grads: Params) -> SGDState:
     ValueError
         If the gradient's structure or shapes differ from the parameters', or a number of the state
         is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fnnet import init_params, loss_and_grads
+    >>> state, x, y = sgd_init(init_params(0, (3, 2)), 1.0), np.eye(3), [0, 1, 1]
+    >>> for _ in range(5):
+    ...     loss, grads = loss_and_grads(state.params, x, y)
+    ...     state = sgd_update(state, grads)
+    ...     print(f"{loss:.3f}")
+    0.640
+    0.470
+    0.375
+    0.309
+    0.262
     """
-    check_numbers(state)
+    instance_of(SGDState, "state", state)
 
     def rule(
         g: FloatArray, rate: Rate, w: FloatArray, u: FloatArray | None
-    ) -> tuple[FloatArray | None, ...]:
+    ) -> Sequence[FloatArray | None]:
         if not state.momentum:
             return w - rate * g, None
         u = swept(g if u is None else state.momentum * u + g, state.momentum, state.step)
         step = g + state.momentum * u if state.nesterov else u
         return w - rate * step, u
 
-    w, u = step_by_blocks(rule, state.params, grads, state.learning_rate, state.velocity)
-    return replace(state, params=w, velocity=u, step=state.step + 1)
+    return step_by_blocks(rule, state, grads, "velocity")
 
 
-def check_numbers(state: SGDState) -> None:
-    """Raise where a state is of another type or a number of it is out of range."""
-    instance_of(SGDState, "state", state)
-    check_rate(state.learning_rate, state.params)
-    check_share("momentum", state.momentum)
+register(SGDState, sgd_init, sgd_update)

@@ -1,79 +1,111 @@
-"""What the optimizers have in common: a state with parameters, its checks, one step block by block.
+"""What makes a step fast: rules for vectors, taken block by block, and numbers that would vanish.
 
-An optimizer is a frozen state, a function that makes the first one, and a pure update of it.
+An optimizer's rule is written for vectors. All leaves of a tree lie in one vector, so that a step
+is a few operations however many layers there are; these are cut into blocks that stay in the
+processor's cache between one operation and the next.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from fnnet.checks import is_number
-from fnnet.network import Params
-from fnnet.trees import (
-    FloatArray,
-    Layout,
-    empty,
-    flat,
-    freeze,
-    is_array,
-    may_change,
-    read_only,
-    same_structure,
-)
+from fnnet.checks import FloatArray, instance_of, is_array
+from fnnet.optimizers.states import Rate, changed, check_state
+from fnnet.params import Params
+from fnnet.trees import Layout, empty, flat, freeze, same_structure
 
-Rate: TypeAlias = float | FloatArray
 Rule: TypeAlias = Callable[..., Sequence[FloatArray | None]]
+StateT = TypeVar("StateT", bound=Any)
 
 BLOCK = 2**15  # parameters that a rule sees at once: its intermediate results stay in the cache
+LARGER_BLOCK = 2**17  # the same for a rule that makes no intermediate results
 FLUSH_EVERY = 16  # steps between two sweeps of vanishing numbers
 
 
-class State(Protocol):
-    """Anything with parameters: what the training loop asks of an optimizer's state."""
-
-    @property
-    def params(self) -> Params: ...
-
-
-StateT = TypeVar("StateT", bound=State)
-
-
 def step_by_blocks(
-    rule: Rule, params: Params, grads: Params, rate: Rate, *memory: Params | None
-) -> list[Any]:
-    """Parameters and memory after a step of a rule written for vectors.
+    rule: Rule,
+    state: StateT,
+    grads: Params,
+    *memory: str,
+    in_place: Callable[..., None] | None = None,
+) -> StateT:
+    """The state after a step of a rule that is written for vectors.
 
     Parameters
     ----------
-    rule : called as rule(gradient, rate, parameters, *memory) with vectors of one length (the rate
-        may be a float); returns the new parameters and the new memory
-    params, grads : the parameters and the gradient
-    rate : learning rate
-    memory : the optimizer's other trees, None where it has none; the rule gets and returns None too
+    rule : called as rule(g, rate, w, *memory) with vectors of one length: the gradient, the
+        learning rate (or a float), the parameters, and the optimizer's other trees, None where it
+        has none; returns the new parameters and memory, None where there is none
+    state : the optimizer before the step, with `params`, `step` and `learning_rate`
+    grads : the gradient
+    memory : names of the state's other trees
+    in_place : the same rule in a second form, for NumPy's arrays: called as
+        in_place(g, rate, w, *memory, new_w, *new_memory), writes into the last ones
 
     Raises
     ------
-    ValueError
-        If the gradient's structure or shapes differ from the parameters'.
+    TypeError, ValueError
+        If a number of the state is out of its range, or the gradient's structure or shapes differ
+        from the parameters'.
+
+    Examples
+    --------
+    Gradient descent, without its state's class:
+
+    >>> from fnnet import grads, init_params, sgd_init
+    >>> state = sgd_init(init_params(0, (3, 2)))
+    >>> g = grads(state.params, np.ones((4, 3)), [0, 1, 1, 1])
+    >>> step_by_blocks(lambda g, rate, w: [w - rate * g], state, g).step
+    1
     """
-    g, w, layout = gradient_vector(params, grads)
-    rates = each_rate(rate, params, layout)
-    old = [w, *(None if tree is None else flat(tree)[0] for tree in memory)]
+    check_state(state, type(state))
+    g, w, layout = gradient_vector(state.params, grads)
+    rate = each_rate(state.learning_rate, state.params, layout)
+    trees = [getattr(state, name) for name in memory]
+    old = [w, *(None if tree is None else flat(tree)[0] for tree in trees)]
+    if in_place is None or type(w) is not np.ndarray:
+        new = _made(rule, g, rate, old)
+    else:
+        new = _written(in_place, g, rate, old)
+    made = [None if vector is None else freeze(vector, layout) for vector in new]
+    trees_by_name = dict(zip(("params", *memory), made, strict=True))
+    return changed(state, step=state.step + 1, **trees_by_name)
+
+
+def _made(
+    rule: Rule, g: FloatArray, rate: Rate, old: Sequence[FloatArray | None]
+) -> list[FloatArray | None]:
+    """New vectors, gathered from what the rule returns for each block."""
     new: list[Any] = [None for _ in old]
-    for start in range(0, w.size, BLOCK):
+    for start in range(0, g.size, BLOCK):
         block = slice(start, start + BLOCK)
         blocks = [None if vector is None else vector[block] for vector in old]
-        results = rule(g[block], rates if isinstance(rates, float) else rates[block], *blocks)
+        results = rule(g[block], rate if isinstance(rate, float) else rate[block], *blocks)
         for i, result in enumerate(results):
             if result is not None:
                 if start == 0:
-                    new[i] = empty(w.size, w)
+                    new[i] = empty(g.size, g)
                 new[i][block] = result
-    return [None if vector is None else freeze(vector, layout) for vector in new]
+    return new
+
+
+def _written(
+    rule: Callable[..., None], g: FloatArray, rate: Rate, old: Sequence[FloatArray | None]
+) -> list[FloatArray | None]:
+    """New vectors, which the rule writes block by block."""
+    new = [empty(g.size, g) for _ in old]
+    if g.size <= LARGER_BLOCK:
+        rule(g, rate, *old, *new)
+        return [*new]
+    for start in range(0, g.size, LARGER_BLOCK):
+        block = slice(start, start + LARGER_BLOCK)
+        blocks = [None if vector is None else vector[block] for vector in (*old, *new)]
+        rule(g[block], rate if isinstance(rate, float) else rate[block], *blocks)
+    return [*new]
 
 
 def gradient_vector(params: Params, grads: Params) -> tuple[FloatArray, FloatArray, Layout[Params]]:
@@ -81,30 +113,30 @@ def gradient_vector(params: Params, grads: Params) -> tuple[FloatArray, FloatArr
 
     Raises
     ------
+    TypeError
+        If the gradient is of another type.
     ValueError
         If the gradient's structure or shapes differ from the parameters'.
     """
+    instance_of(Params, "grads", grads)
     if not same_structure(params, grads):
-        raise ValueError("grads must have the structure and shapes of state.params")
+        raise ValueError(
+            f"grads must have the structure and shapes of state.params, {params}, got {grads}"
+        )
     w, layout = flat(params)
     return flat(grads)[0].astype(w.dtype, copy=False), w, layout
 
 
 def each_rate(rate: Rate, params: Params, layout: Layout[Params]) -> Rate:
     """The learning rate of every parameter: one for all, or its member's in an ensemble."""
+    if type(rate) is float:
+        return rate
     if not is_array(rate) or rate.ndim == 0:
         return float(rate)
     rates = empty(layout.size, params.layers[0].w)
     for leaf in layout.leaves(rates):
         leaf[...] = rate.reshape(rate.shape + (1,) * (leaf.ndim - rate.ndim))
     return rates
-
-
-def own_rate(state: Any) -> None:
-    """Copy a learning rate into a new state where the caller could still write to it."""
-    rate = state.learning_rate
-    if isinstance(rate, np.ndarray) and may_change(rate):
-        object.__setattr__(state, "learning_rate", read_only(np.array(rate))[...])
 
 
 def vanishing(decay: float, like: FloatArray) -> float:
@@ -121,6 +153,11 @@ def lost_beside(eps: float, like: FloatArray) -> float:
     return eps * float(np.finfo(like.dtype).eps) / 4
 
 
+def squared(value: float) -> float:
+    """The square, infinity where Python would raise an error instead."""
+    return value * value
+
+
 def swept(x: FloatArray, decay: float, step: int, felt: float = math.inf) -> FloatArray:
     """x with zeros in the place of `vanishing` numbers, every so many steps.
 
@@ -131,25 +168,7 @@ def swept(x: FloatArray, decay: float, step: int, felt: float = math.inf) -> Flo
     step : number of the step
     felt : numbers from here on up change a result; nothing is swept that would be felt
     """
-    bound = vanishing(decay, x)
-    if step % FLUSH_EVERY or bound >= felt:
+    if step % FLUSH_EVERY:
         return x
-    return np.where(np.abs(x) < bound, 0, x)
-
-
-def check_rate(
-    rate: Rate, params: Params, name: str = "learning_rate", most: float = math.inf
-) -> None:
-    """Raise where a rate is neither a number in its range nor one for each member."""
-    members = params.layers[0].w.shape[:-2]
-    if is_array(rate) and rate.ndim:
-        inside = np.isfinite(rate) & (rate >= 0) & (rate <= most)
-        fits = rate.shape == members and bool(np.all(inside))
-    else:
-        fits = is_number(rate) and 0 <= float(rate) <= most
-    if not fits:
-        bounds = "be a finite number >= 0" if math.isinf(most) else f"lie in [0, {most:g}]"
-        raise ValueError(
-            f"{name} must {bounds}, or be one such number for each member of an ensemble "
-            f"(shape {members}), got {rate!r:.99}"
-        )
+    bound = vanishing(decay, x)
+    return x if bound >= felt else np.where(np.abs(x) < bound, 0, x)

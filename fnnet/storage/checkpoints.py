@@ -1,93 +1,96 @@
 """A training state to and from one `.npz` file, without pickle.
 
-The archive holds a JSON header and one array for each leaf. Members are stored, not compressed, so
-that a file never unpacks to more than its own size.
+The archive holds a JSON header, one array for each leaf, and one for the history. Members are
+stored, not compressed, so that a file never unpacks to more than its own size. What a state holds
+is read from the types of its fields: see `fnnet.optimizers.states.kinds`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
-from io import BytesIO
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Any, Generic, overload
+from typing import Any, Generic, TypeAlias, overload
 
 import numpy as np
 
-from fnnet.checks import float_dtype, instance_of, whole_number
-from fnnet.network import Layer, Params, check_params
-from fnnet.optimizers import adam, rmsprop, sgd
-from fnnet.optimizers.adam import AdamState
-from fnnet.optimizers.rmsprop import RMSPropState
-from fnnet.optimizers.sgd import SGDState
-from fnnet.optimizers.steps import StateT
-from fnnet.storage.files import atomic_write
-from fnnet.training import Metrics
-from fnnet.trees import FloatArray, same_structure, tree_leaves, tree_map
-
-FORMAT, VERSION = "fnnet checkpoint", 1
-HEADER = "header.json"
-LEAST_HEADER = 2**16  # bytes that it may have whatever the limit
-LEAST_MEMBER = 100  # bytes that a member takes, its entry in the directory included
-DIRECTORY_ENTRY = b"PK\1\2"
-NPY_HEADER = re.compile(  # as NumPy writes it; nothing is evaluated
-    rb"\{'descr': '([<>|][biufcmMOSUV]\d*)', 'fortran_order': (True|False), "
-    rb"'shape': \(([-\d, ]*)\), \} *\n"
+from fnnet import arguments
+from fnnet.activations import ACTIVATIONS, Activation
+from fnnet.checks import FloatArray, float_dtype, instance_of, is_array, whole_number
+from fnnet.optimizers.states import (
+    OPTIMIZERS,
+    State,
+    StateT,
+    check_numbers,
+    kinds,
+    least_of,
 )
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-BIT_GENERATORS = {
-    kind.__name__: kind
-    for kind in (
-        np.random.PCG64,
-        np.random.PCG64DXSM,
-        np.random.MT19937,
-        np.random.Philox,
-        np.random.SFC64,
-    )
-}
-NUMBERS = ("bool", "int", "float", "float | FloatArray")  # types of fields that the header holds
-TREES = ("Params", "Params | None")  # types of fields that members hold
-CHECKS: dict[type, Callable[[Any], None]] = {
-    RMSPropState: rmsprop.check_numbers,
-    SGDState: sgd.check_numbers,
-    AdamState: adam.check_numbers,
-}
+from fnnet.params import Layer, Params, widths
+from fnnet.randomness import GeneratorState, generator_state
+from fnnet.records import Metrics
+from fnnet.storage.archives import CheckpointError, array_of, members_of, write_archive
+from fnnet.trees import frozen, same_structure, tree_leaves
+
+FORMAT, VERSION = "fnnet checkpoint", 2
+HEADER, HISTORY = "header.json", "history.npy"
+KEYS = (
+    *("format", "version", "optimizer", "numbers", "trees", "ensemble", "sizes", "dtype"),
+    *("activation", "output", "rng", "epoch", "history", "extra", "arrays"),
+)
+COLUMNS = tuple(each.name for each in fields(Metrics) if each.name != "members")
+Extra: TypeAlias = Mapping[str, Any]
 
 
-class CheckpointError(ValueError):
-    """The file is not a whole checkpoint of this version; the message says what is wrong."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False, init=False)
 class Checkpoint(Generic[StateT]):
     """All that a run needs to go on as if it had never stopped.
 
     Attributes
     ----------
-    state : parameters and optimizer: an `RMSPropState`, an `SGDState` or an `AdamState`
-    rng : generator of the batches, as it stands after the epoch: it is not copied, so save before
-        the next one begins
+    state : parameters and optimizer: a state that is registered
+    rng : the state of the batches' generator after the epoch, by value. A generator may be given in
+        its place; its state is copied
     epoch : number of epochs done
     history : metrics of these epochs
+    extra : what a run must know again: names with JSON values (seed, data set, classes) or arrays
+        (what standardised the inputs)
     """
 
     state: StateT
-    rng: np.random.Generator
-    epoch: int = 0
-    history: tuple[Metrics, ...] = ()
+    rng: GeneratorState
+    epoch: int
+    history: tuple[Metrics, ...]
+    extra: Extra
+
+    def __init__(
+        self,
+        state: StateT,
+        rng: GeneratorState | np.random.Generator,
+        epoch: int = 0,
+        history: Sequence[Metrics] = (),
+        extra: Extra | None = None,
+    ) -> None:
+        by_value = generator_state(rng) if isinstance(rng, np.random.Generator) else rng
+        values = (state, by_value, epoch, tuple(history), dict(extra or {}))
+        for name, value in zip(self.__slots__, values, strict=True):
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        extra = f", extra {', '.join(self.extra)}" if self.extra else ""
+        return f"Checkpoint(epoch {self.epoch}, {self.state!r}{extra})"
 
 
 def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint[StateT]) -> None:
     """Write a checkpoint; after a crash at any moment the file is the old one or the new one.
 
+    Equal checkpoints are equal bytes.
+
     Parameters
     ----------
     path : where to write; any suffix
-    checkpoint : what to write; the generator's state is read, not advanced
+    checkpoint : what to write
 
     Raises
     ------
@@ -95,45 +98,71 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint[StateT]
         If the checkpoint is one that could not be loaded.
     OSError
         If the file cannot be written; what was there before is still there.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from fnnet import init_params, rmsprop_init
+    >>> start = Checkpoint(rmsprop_init(init_params(0, (3, 2))), np.random.default_rng(0))
+    >>> with TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/start.npz", start)
+    ...     load_checkpoint(f"{folder}/start.npz").state.params
+    Params(3-2, float32, 8 parameters)
     """
     _check(checkpoint)
+    state, params = checkpoint.state, checkpoint.state.params
+    arrays = {name: np.asarray(a) for name, a in checkpoint.extra.items() if is_array(a)}
     header = {
         "format": FORMAT,
         "version": VERSION,
-        "optimizer": type(checkpoint.state).__name__,
-        "numbers": _numbers(checkpoint.state),
-        "trees": [*_trees(checkpoint.state)],
-        "ensemble": checkpoint.state.params.layers[0].w.shape[:-2],
-        "sizes": _sizes(checkpoint.state.params),
-        "dtype": str(checkpoint.state.params.layers[0].w.dtype),
-        "rng": checkpoint.rng.bit_generator.state,
+        "optimizer": type(state).__name__,
+        "numbers": {n: getattr(state, n) for n, k in kinds(type(state)).items() if "tree" not in k},
+        "trees": [*_trees(state)],
+        "ensemble": params.layers[0].w.shape[:-2],
+        "sizes": widths(params),
+        "dtype": str(params.layers[0].w.dtype),
+        "activation": getattr(params.activation, "name", params.activation),
+        "output": params.output,
+        "rng": {"name": checkpoint.rng.name, "state": json.loads(checkpoint.rng.text)},
         "epoch": checkpoint.epoch,
-        "history": [_row(metrics) for metrics in checkpoint.history],
+        "history": COLUMNS,
+        "extra": {name: v for name, v in checkpoint.extra.items() if name not in arrays},
+        "arrays": [[name, a.dtype.str, a.shape] for name, a in arrays.items()],
     }
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(HEADER, json.dumps(header, default=_plain))
-        for name, tree in _trees(checkpoint.state).items():
-            for i, leaf in enumerate(tree_leaves(tree)):
-                with archive.open(f"{name}.{i}.npy", "w") as member:
-                    np.lib.format.write_array(member, leaf, allow_pickle=False)
+    leaves = {
+        f"{name}.{i}.npy": leaf
+        for name, tree in _trees(state).items()
+        for i, leaf in enumerate(tree_leaves(tree))
+    }
+    leaves[HISTORY] = _table(checkpoint.history)
+    leaves.update({f"extra.{i}.npy": array for i, array in enumerate(arrays.values())})
+    write_archive(path, HEADER, json.dumps(header, default=_plain), leaves)
 
 
 @overload
 def load_checkpoint(
-    path: str | os.PathLike[str], *, limit: int = 2**31
-) -> Checkpoint[RMSPropState]: ...
+    path: str | os.PathLike[str],
+    optimizer: None = None,
+    *,
+    limit: int = 2**31,
+    activations: Mapping[str, Activation] | None = None,
+) -> Checkpoint[State]: ...
 @overload
 def load_checkpoint(
-    path: str | os.PathLike[str], optimizer: type[StateT], *, limit: int = 2**31
+    path: str | os.PathLike[str],
+    optimizer: type[StateT],
+    *,
+    limit: int = 2**31,
+    activations: Mapping[str, Activation] | None = None,
 ) -> Checkpoint[StateT]: ...
-@overload
 def load_checkpoint(
-    path: str | os.PathLike[str], optimizer: None, *, limit: int = 2**31
-) -> Checkpoint[RMSPropState | SGDState | AdamState]: ...
-def load_checkpoint(
-    path: str | os.PathLike[str], optimizer: type[Any] | None = RMSPropState, *, limit: int = 2**31
+    path: str | os.PathLike[str],
+    optimizer: type[Any] | None = None,
+    *,
+    limit: int = 2**31,
+    activations: Mapping[str, Activation] | None = None,
 ) -> Checkpoint[Any]:
-    """Read a checkpoint that `save_checkpoint` wrote.
+    """Read a checkpoint that `save_checkpoint` wrote, of this version or of 0.1.0.
 
     Nothing is unpickled or evaluated, no member's name is used as a path, and memory stays within
     ten times `limit`, whatever the file's headers claim.
@@ -141,8 +170,9 @@ def load_checkpoint(
     Parameters
     ----------
     path : the file
-    optimizer : type of its state: `RMSPropState`, `SGDState` or `AdamState`; None takes any of them
-    limit : the most bytes that the file may have; its JSON header may have an eighth of that
+    optimizer : type that its state must have, `AdamState`, say; without one, any registered state
+    limit : the most bytes that the file may have
+    activations : activations of your own, by their names
 
     Raises
     ------
@@ -151,215 +181,251 @@ def load_checkpoint(
     MemoryError
         If this machine has not enough memory for a file within the limit.
     CheckpointError
-        If it is not a whole checkpoint of this version.
+        If it is not a whole checkpoint, or holds a key, an optimizer or an activation that this
+        version does not know.
     """
-    if optimizer is not None and optimizer not in CHECKS:
+    if optimizer is not None and optimizer not in OPTIMIZERS:
         raise TypeError(f"optimizer must be one of {_known()} or None, got {optimizer!r:.99}")
     whole_number("limit", limit, 0)
     name = os.fspath(path)
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise CheckpointError(f"{name} has {size} bytes, more than the limit of {limit}")
-        content = file.read(size)
+    own = _own_activations(activations)
     try:
-        checkpoint: Checkpoint[Any] = _checkpoint(_members(content, limit), optimizer)
+        members = members_of(path, limit, HEADER)
+        checkpoint: Checkpoint[Any] = _checkpoint(members, optimizer, own)
         _check(checkpoint)
         return checkpoint
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from None
-    except MemoryError:
+    except (MemoryError, OSError):
         raise  # the file may well be good
     except Exception as error:
         # zipfile, json and the parsing of hostile headers fail in a dozen ways, all alike to a user
-        raise CheckpointError(
-            f"{name} is not a whole fnnet checkpoint (cut short, damaged or not one): {error}"
-        ) from error
-
-
-def _members(content: bytes, limit: int) -> dict[str, bytes]:
-    """The members of an archive that claims no more than it has."""
-    # An entry of the directory takes zipfile twenty times its own size of memory.
-    if content.count(DIRECTORY_ENTRY) * LEAST_MEMBER > len(content):
-        raise CheckpointError(f"more members than fit into {len(content)} bytes")
-    with zipfile.ZipFile(BytesIO(content)) as archive:
-        infos = archive.infolist()
-        if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
-            raise CheckpointError("members must be stored without compression, got compressed ones")
-        if sum(info.file_size for info in infos) > len(content):
-            raise CheckpointError("members claim more bytes than the file has")
-        members = {info.filename: archive.read(info) for info in infos}
-    if len(members) < len(infos):
-        raise CheckpointError("expected members of different names")
-    # A value in JSON takes up to forty times its own size.
-    if len(members.get(HEADER, b"")) > max(LEAST_HEADER, limit // 8):
-        raise CheckpointError(f"{HEADER} has more than an eighth of the limit of {limit} bytes")
-    return members
-
-
-def _checkpoint(members: dict[str, bytes], wanted: type[StateT] | None) -> Checkpoint[StateT]:
-    if HEADER not in members:
-        raise CheckpointError(f"expected a member {HEADER}, got {sorted(members)[:5]!s:.99}")
-    header = json.loads(members[HEADER])
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise CheckpointError(f"expected the format {FORMAT!r} in its header")
-    if header.get("version") != VERSION:
-        raise CheckpointError(
-            f"expected version {VERSION}, got {header.get('version')!s:.99}: "
-            "read it with the fnnet that wrote it"
-        )
-    state = _state(header, members, wanted)
-    history = tuple(Metrics(**_checked(Metrics, row)) for row in header["history"])
-    return Checkpoint(state, _generator(header["rng"]), header["epoch"], history)
+        what = "is not a whole fnnet checkpoint (cut short, damaged or not one)"
+        raise CheckpointError(f"{name} {what}: {error!s:.300}") from error
 
 
 def _check(checkpoint: Checkpoint[StateT]) -> None:
     """Raise a TypeError or ValueError where no training makes such a checkpoint."""
     instance_of(Checkpoint, "checkpoint", checkpoint)
     state: Any = checkpoint.state
-    if type(state) not in CHECKS:
+    if type(state) not in OPTIMIZERS:
         raise TypeError(f"state must be one of {_known()}, got {type(state).__name__}")
     whole_number("epoch", checkpoint.epoch, 0)
-    for metrics in checkpoint.history:
-        instance_of(Metrics, "history", metrics)
-        _checked(Metrics, _row(metrics))
-    if not isinstance(checkpoint.rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy.random.Generator, got {checkpoint.rng!r}")
-    if type(checkpoint.rng.bit_generator).__name__ not in BIT_GENERATORS:
-        raise TypeError(f"rng must use one of {sorted(BIT_GENERATORS)}, got {checkpoint.rng}")
+    _table(checkpoint.history)
+    instance_of(GeneratorState, "rng", checkpoint.rng)
+    checkpoint.rng.generator()
+    arguments.finite_network(state.params)
     for name, tree in _trees(state).items():
-        for leaf in tree_leaves(tree):
-            if leaf.dtype not in DTYPES or not leaf.dtype.isnative:
-                raise TypeError(f"state: {name} must be float32 or float64, got {leaf.dtype}")
         if not same_structure(tree, state.params):
             raise ValueError(f"state: {name} must have the structure and shapes of params")
-        least = 0 if name == "mean_squares" else -np.inf
-        if not all(np.all(np.isfinite(leaf) & (leaf >= least)) for leaf in tree_leaves(tree)):
-            bound = " and >= 0" if name == "mean_squares" else ""
-            raise ValueError(f"state: {name} must be finite{bound}")
-    whole_number("step", state.step, 0)
-    CHECKS[type(state)](state)
+        least = least_of(type(state), name)
+        for leaf in tree_leaves(tree):
+            if leaf.dtype != state.params.layers[0].w.dtype or not leaf.dtype.isnative:
+                raise TypeError(f"state: {name} must have the dtype of params, got {leaf.dtype}")
+            if not np.all(np.isfinite(leaf) & (leaf >= least)):
+                bound = "" if least == -np.inf else f" and >= {least:g}"
+                raise ValueError(f"state: {name} must be finite{bound}")
+    check_numbers(state)
+    _check_extra(checkpoint.extra)
 
 
-def _known() -> str:
-    return ", ".join(kind.__name__ for kind in CHECKS)
+def _check_extra(extra: Extra) -> None:
+    for name, value in extra.items():
+        if not isinstance(name, str):
+            raise TypeError(f"extra: names must be str, got {name!r:.99}")
+        if is_array(value):
+            if np.asarray(value).dtype.kind not in "biuf":
+                raise TypeError(f"extra: {name} must be an array of numbers, got {value.dtype}")
+        elif not _is_json(value):
+            raise TypeError(f"extra: {name} must be a JSON value or an array, got {value!r:.99}")
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON gives a value back (tuples as lists)."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(_is_json, value.values()))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _checkpoint(
+    members: dict[str, bytes], wanted: type[Any] | None, own: Mapping[str, Activation]
+) -> Checkpoint[Any]:
+    header = json.loads(members[HEADER])
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(f"expected the format {FORMAT!r} in its header")
+    version = header.get("version")
+    if type(version) is not int or version not in (1, VERSION):
+        raise CheckpointError(
+            f"expected version 1 or {VERSION}, got {version!s:.99}: "
+            "read it with the fnnet that wrote it"
+        )
+    _only("its header", header, KEYS)
+    state = _state(header, members, wanted, own)
+    rng = header["rng"]
+    if version == 1:
+        history = tuple(_row(row) for row in header["history"])
+        rng = {"name": rng["bit_generator"], "state": rng}
+    else:
+        history = _history(header, members)
+    extra = _extra(header, members)
+    leaves = len(header["trees"]) * 2 * len(state.params.layers)
+    expected = (
+        version + leaves + len(header.get("arrays", []))
+    )  # the header, the table of version 2
+    if len(members) != expected:
+        raise CheckpointError(f"expected {expected} members, got {len(members)}")
+    text = json.dumps(rng["state"], sort_keys=True)
+    return Checkpoint(state, GeneratorState(rng["name"], text), header["epoch"], history, extra)
+
+
+def _extra(header: dict[str, Any], members: dict[str, bytes]) -> dict[str, Any]:
+    extra = dict(header.get("extra", {}))
+    for i, (name, dtype, shape) in enumerate(header.get("arrays", [])):
+        if not isinstance(name, str) or name in extra or np.dtype(dtype).kind not in "biuf":
+            raise CheckpointError(f"extra: expected arrays of numbers, got {name!r:.60}")
+        extra[name] = array_of(f"extra.{i}.npy", _sizes(shape, 0), np.dtype(dtype), members)
+    return extra
 
 
 def _state(
-    header: dict[str, Any], members: dict[str, bytes], wanted: type[StateT] | None
-) -> StateT:
+    header: dict[str, Any],
+    members: dict[str, bytes],
+    wanted: type[Any] | None,
+    own: Mapping[str, Activation],
+) -> Any:
     name = header["optimizer"]
-    kind: Any = {known.__name__: known for known in CHECKS}.get(name)
+    kind: Any = {known.__name__: known for known in OPTIMIZERS}.get(name)
     if kind is None:
-        raise CheckpointError(f"unknown optimizer {name!r:.99}")
+        raise CheckpointError(f"unknown optimizer {name!r:.99}: register it first")
     if wanted not in (kind, None):
         raise CheckpointError(f"expected {wanted.__name__}, got {name}: give it as the optimizer")
+    held = kinds(kind)
+    _only("trees", header["trees"], [n for n, k in held.items() if "tree" in k])
+    _only("numbers", header["numbers"], [n for n, k in held.items() if "tree" not in k])
+    activation, output = header.get("activation", "relu"), header.get("output", "softmax")
+    if activation not in ACTIVATIONS and activation not in own:
+        raise CheckpointError(
+            f"unknown activation {activation!r:.99}: give it as activations={{name: Activation}}"
+        )
     dtype = float_dtype(header["dtype"])
-    tree_names = [name for name, t in _types(kind).items() if t in TREES]
-    trees: dict[str, Any] = {
-        name: _tree(name, _shapes(header), dtype, members)
-        for name in tree_names
-        if name in header["trees"]
+    trees = {
+        name: frozen(
+            Params(
+                _layers(name, _shapes(header), dtype, members),
+                own.get(activation, activation),
+                output,
+            )
+        )
+        for name in header["trees"]
     }
-    check_params(trees["params"])
-    state: StateT = kind(**trees, **_checked(kind, header["numbers"]))
-    return state
+    numbers = {n: _number(n, held[n], value) for n, value in header["numbers"].items()}
+    absent = {n: None for n, k in held.items() if k == "tree or None" and n not in trees}
+    return kind(**trees, **numbers, **absent)
+
+
+def _layers(
+    name: str, shapes: Iterator[tuple[int, ...]], dtype: np.dtype[Any], members: dict[str, bytes]
+) -> tuple[Layer, ...]:
+    leaves = [array_of(f"{name}.{i}.npy", shape, dtype, members) for i, shape in enumerate(shapes)]
+    return tuple(Layer(w, b) for w, b in zip(leaves[::2], leaves[1::2], strict=True))
 
 
 def _shapes(header: dict[str, Any]) -> Iterator[tuple[int, ...]]:
+    ensemble = _sizes(header["ensemble"], 1)
+    sizes = _sizes(header["sizes"], 1)
+    if len(sizes) < 2:
+        raise CheckpointError(f"expected two sizes or more, got {sizes}")
     # One by one: the first that no member has ends a header's claims.
-    for inputs, outputs in pairwise(header["sizes"]):
-        yield (*header["ensemble"], inputs, outputs)
-        yield (*header["ensemble"], outputs)
+    for inputs, outputs in pairwise(sizes):
+        yield (*ensemble, inputs, outputs)
+        yield (*ensemble, outputs)
 
 
-def _tree(
-    name: str, shapes: Iterator[tuple[int, ...]], dtype: np.dtype[Any], members: dict[str, bytes]
-) -> Params:
-    leaves = [_array(f"{name}.{i}.npy", shape, dtype, members) for i, shape in enumerate(shapes)]
-    layers = tuple(Layer(w, b) for w, b in zip(leaves[::2], leaves[1::2], strict=True))
-    return tree_map(lambda leaf: leaf, Params(layers))
+def _sizes(sizes: Any, least: int) -> tuple[int, ...]:
+    if not isinstance(sizes, list) or any(type(n) is not int or n < least for n in sizes):
+        raise CheckpointError(f"expected sizes >= {least}, got {sizes!s:.99}")
+    return tuple(sizes)
 
 
-def _array(
-    name: str, shape: tuple[int, ...], dtype: np.dtype[Any], members: dict[str, bytes]
-) -> FloatArray:
-    if name not in members:
-        raise CheckpointError(f"expected a member {name}, which is missing")
-    content = members[name]
-    if content.startswith(b"\x93NUMPY") and content[6:8] != b"\1\0":
-        raise CheckpointError(f"{name}: expected version 1.0 of the npy format")
-    start = 10 + int.from_bytes(content[8:10], "little")
-    header = NPY_HEADER.fullmatch(content, 10, start)
-    if header is None:
-        raise ValueError(f"{name}: expected {dtype} {shape!s:.99}, got {content[10:99]!r}")
-    got_dtype, fortran = np.dtype(header[1].decode()), header[2] == b"True"
-    got_shape = tuple(int(size) for size in header[3].split(b",") if size)
-    if (got_shape, got_dtype) != (shape, dtype):
-        got = f"{got_dtype} {got_shape!s:.99}"
-        raise CheckpointError(f"{name}: expected {dtype} {shape!s:.99}, got {got}")
-    array = np.frombuffer(content, dtype, offset=start)
-    return array.reshape(shape, order="F" if fortran else "C")
+def _only(what: str, names: Any, known: Sequence[str]) -> None:
+    unknown = sorted(set(map(str, names)) - set(known))
+    if unknown or len(set(names)) != len(names):
+        raise CheckpointError(f"{what} has names that this version does not know: {unknown!s:.99}")
 
 
-def _types(kind: type) -> dict[str, str]:
-    """The types of a dataclass's fields, as they are written."""
-    return {field.name: str(field.type) for field in fields(kind)}
-
-
-def _checked(kind: type, row: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of a JSON object, once names and types are those of a dataclass's fields."""
-    expected = {name: t for name, t in _types(kind).items() if t in NUMBERS}
-    if set(row) != set(expected):
-        raise CheckpointError(f"expected the numbers {sorted(expected)}, got {sorted(row)!s:.99}")
-    return {name: _number(name, expected[name], row[name]) for name in expected}
-
-
-def _number(name: str, annotation: str, value: Any) -> Any:
-    if type(value) is {"int": int, "bool": bool}.get(annotation):
+def _number(name: str, kind: str, value: Any) -> Any:
+    if type(value) is {"int": int, "bool": bool, "str": str}.get(kind):
         return value
-    if type(value) in (int, float) and annotation.startswith("float"):
+    if type(value) in (int, float) and kind in ("float", "rate"):
         return float(value)
-    if type(value) is list and annotation == "float | FloatArray":
+    if type(value) is list and kind == "rate":
         return np.array(value, np.float64)
-    raise CheckpointError(f"{name} must be of type {annotation}, got {value!r:.99}")
+    raise CheckpointError(f"{name} must be of type {kind}, got {value!r:.99}")
 
 
-def _generator(state: Any) -> np.random.Generator:
-    kind = BIT_GENERATORS.get(state["bit_generator"])
-    if kind is None:
-        raise CheckpointError(f"unknown bit generator {state['bit_generator']!r:.99}")
-    bit_generator = kind()
-    bit_generator.state = state
-    # NumPy takes any position, and reads whatever memory is there.
-    taken: Any = bit_generator.state
-    if not (0 <= taken["state"].get("pos", 0) <= 624 and 0 <= taken.get("buffer_pos", 0) <= 4):
-        raise CheckpointError("rng: a position outside the generator's numbers")
-    return np.random.Generator(bit_generator)
+def _table(history: Sequence[Metrics]) -> FloatArray:
+    """A history as an array: epochs, then the means and each member, then columns."""
+    for metrics in history:
+        instance_of(Metrics, "history", metrics)
+    counts = {len(metrics.members) for metrics in history}
+    if len(counts) > 1:
+        raise ValueError("history must have as many members in each epoch")
+    rows = [[_numbers(row) for row in (metrics, *metrics.members)] for metrics in history]
+    return np.array(rows, np.float64).reshape(len(rows), 1 + max(counts, default=0), len(COLUMNS))
 
 
-def _sizes(params: Params) -> list[int]:
-    return [params.layers[0].w.shape[-2], *(layer.w.shape[-1] for layer in params.layers)]
+def _numbers(metrics: Metrics) -> list[float]:
+    values = [getattr(metrics, name) for name in COLUMNS]
+    whole_number("history: epoch", metrics.epoch, 0)
+    if not all(isinstance(value, int | float) for value in values):
+        raise TypeError(f"history must hold numbers, got {metrics!r:.99}")
+    return values
 
 
-def _numbers(state: object) -> dict[str, Any]:
-    types = _types(type(state))
-    return {name: getattr(state, name) for name, t in types.items() if t in NUMBERS}
+def _history(header: dict[str, Any], members: dict[str, bytes]) -> tuple[Metrics, ...]:
+    names = header["history"]
+    _only("history", names, COLUMNS)
+    table = array_of(HISTORY, None, np.dtype(np.float64), members)
+    if table.ndim != 3 or table.shape[2] != len(names) or (len(table) and not table.shape[1]):
+        raise CheckpointError(f"{HISTORY}: expected {len(names)} columns, got {table.shape}")
+    if len(table) and not set(COLUMNS[:6]) <= set(names):
+        raise CheckpointError(f"history: expected the columns {COLUMNS[:6]}, got {names!s:.99}")
+    records = [[dict(zip(names, row, strict=True)) for row in epoch] for epoch in table.tolist()]
+    return tuple(replace(_row(first), members=tuple(map(_row, rest))) for first, *rest in records)
 
 
-def _trees(state: object) -> dict[str, Params]:
-    trees = {name: getattr(state, name) for name, t in _types(type(state)).items() if t in TREES}
+def _row(values: dict[str, Any]) -> Metrics:
+    """A row of numbers as metrics; a column that is absent has its default."""
+    _only("history", values, COLUMNS)
+    epoch = values["epoch"]
+    if not (type(epoch) in (int, float) and epoch == int(epoch)):
+        raise CheckpointError(f"history: expected whole numbers of epochs, got {epoch!r:.60}")
+    if any(type(value) not in (int, float) for value in values.values()):
+        raise CheckpointError("history: expected numbers alone")
+    numbers: dict[str, Any] = {name: float(value) for name, value in values.items()}
+    return Metrics(**{**numbers, "epoch": int(epoch)})
+
+
+def _trees(state: Any) -> dict[str, Params]:
+    trees = {n: getattr(state, n) for n, kind in kinds(type(state)).items() if "tree" in kind}
     return {name: tree for name, tree in trees.items() if tree is not None}
 
 
-def _row(metrics: Metrics) -> dict[str, Any]:
-    """Metrics as JSON gives them back."""
-    row: dict[str, Any] = json.loads(json.dumps(asdict(metrics), default=_plain))
-    return row
+def _own_activations(activations: Mapping[str, Activation] | None) -> dict[str, Activation]:
+    own = dict(activations or {})
+    for name, activation in own.items():
+        instance_of(Activation, f"activations[{name!r}]", activation)
+    return own
 
 
-def _plain(value: object) -> object:
-    """NumPy's numbers and arrays in a generator's state, as JSON."""
-    if isinstance(value, np.ndarray | np.generic):
+def _known() -> str:
+    return ", ".join(kind.__name__ for kind in OPTIMIZERS)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and small arrays as JSON has them."""
+    if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise TypeError(f"cannot write {type(value).__name__} into a checkpoint")
+    raise TypeError(f"a header holds JSON alone, got {type(value).__name__}")

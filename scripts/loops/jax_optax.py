@@ -1,7 +1,7 @@
 """fnnet's gradients in a loop of optax, and JAX's gradients of the same loss beside them.
 
 pip install 'fnnet[jax]'
-python scripts/jax_optax.py
+python scripts/loops/jax_optax.py
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from the same start, and from where ours ended. Without hidden layers, the defau
 convex and both end in its only minimum. With them minima are many, and which one is reached is a
 matter of rounding, unless a large penalty leaves but one.
 
-    python scripts/lbfgs.py --compare
-    python scripts/lbfgs.py --hidden 32 --penalty 200 --compare
+    python scripts/loops/lbfgs.py --compare
+    python scripts/loops/lbfgs.py --hidden 32 --penalty 200 --compare
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 from fnnet_scripts.options import Parser, at_least, exit_code, not_negative
 
 import fnnet
-from fnnet.network import Labels
-from fnnet.trees import FloatArray
+from fnnet.arguments import Labels
+from fnnet.checks import FloatArray
 
 
 def train(

@@ -3,7 +3,7 @@
 A leading axis on every array of the parameters makes them an ensemble: one network for each pair of
 learning rate and seed. All see the same batches, and each does what it would do alone.
 
-    python scripts/sweep.py --measure
+    python scripts/loops/sweep.py --measure
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Train on several processes or machines: each takes a shard of every batch, MPI adds gradients.
 
-    OMP_NUM_THREADS=1 mpiexec -n 4 python scripts/train_mpi.py --out runs/mpi
+    OMP_NUM_THREADS=1 mpiexec -n 4 python scripts/loops/train_mpi.py --out runs/mpi
 
 The result is that of one process on the same batches, up to rounding. A run that died goes on with
 --resume, from its last epoch and on any number of ranks. Needs mpi4py and an MPI: pip install
@@ -32,7 +32,7 @@ from fnnet_scripts.options import (
 import fnnet
 from fnnet.data.splits import IntArray
 from fnnet.storage.files import atomic_write
-from fnnet.trees import FloatArray
+from fnnet.checks import FloatArray
 
 OTHERS: dict[str, Any] = {"out": Path("runs/mpi"), "resume": False, "measure": False}
 
@@ -124,7 +124,7 @@ def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnn
     """The checkpoint to go on from, or that of a new run, which is written with its settings."""
     settings, path = args.out / "run.json", args.out / "checkpoint.npz"
     if args.resume and path.exists():
-        checkpoint = fnnet.load_checkpoint(path)
+        checkpoint = fnnet.load_checkpoint(path, fnnet.RMSPropState)
         check_epochs(args.epochs, checkpoint.epoch)
         keep_settings(settings, RUN, args)
         state = replace(checkpoint.state, learning_rate=args.learning_rate)

@@ -1,6 +1,6 @@
 """fnnet beside PyTorch, scikit-learn, JAX and bare matrix products, on this machine.
 
-    python scripts/benchmark.py --data-dir FOLDER_OF_MNIST
+    python scripts/measure/benchmark.py --data-dir FOLDER_OF_MNIST
 
 Every contestant works in a process of its own with the same data, network and threads. They take
 turns, an epoch each; tables and plot show medians over the rounds. Contestants that are not
@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from fnnet_scripts.contestants import DISTRIBUTIONS, KINDS, Worker, environment, load, version_of
 from fnnet_scripts.options import Parser, at_least, check_figure, check_output, exit_code, png
+from fnnet_scripts.wording import dashed, digits, megabytes, percent, plural, processor, table
 
 import fnnet
 from fnnet.storage.files import atomic_write
@@ -54,6 +55,7 @@ SLOW = ("torch-compiled", "torch-flushed")  # not in --quick unless named
 PAUSE = 0.1  # seconds in which the threads of the one before go to sleep
 COLOURS = {  # Okabe and Ito's, which colour-blind people can tell apart
     "fnnet": "#000000",
+    "fnnet-ragged": "#882255",
     "torch": "#D55E00",
     "torch-flushed": "#CC79A7",
     "torch-compiled": "#E69F00",
@@ -354,18 +356,6 @@ SECTIONS = {
 }
 
 
-def table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up."""
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = []
-    for first, *rest in (header, rule, *body):
-        cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def ratio(values: Mapping[str, float], name: str, reference: str = "fnnet") -> str:
     """A value and its ratio to the reference's."""
     if name not in values:
@@ -375,29 +365,8 @@ def ratio(values: Mapping[str, float], name: str, reference: str = "fnnet") -> s
     return f"{digits(values[name])} ({values[name] / values[reference]:.2f})"
 
 
-def digits(value: float) -> str:
-    """A number to three significant digits."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
-
-
 def share(parts: Mapping[str, float], part: str) -> str:
     return f"{parts[part]:.0f} ({parts[part] / parts['step']:.0%})"
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
-
-
-def megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f}"
-
-
-def dashed(sizes: Sequence[int]) -> str:
-    return "-".join(map(str, sizes))
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def able(plan: Plan, section: str) -> list[str]:
@@ -429,16 +398,6 @@ def machine(plan: Plan) -> str:
         f"{f', held to its kernels for {kernels}' if kernels else ''}); {data}; "
         f"medians of {plural(plan.rounds, 'round')}"
     )
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    match = re.search(r"model name\s*: (.*)", text)
-    return match[1] if match else platform.machine()
 
 
 def draw(results: dict[str, Any], path: Path) -> None:

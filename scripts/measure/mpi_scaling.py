@@ -1,4 +1,4 @@
-"""Time scripts/train_mpi.py on this machine, and draw how a model of it scales to 1,024 ranks.
+"""Time loops/train_mpi.py on this machine, and draw how a model of it scales to 1,024 ranks.
 
 A step on p ranks with n rows each takes fixed + n * row + allreduce(p) seconds. Fixed, row, latency
 and bandwidth are measured here (memory shared by two ranks); a cluster's network is assumed. The
@@ -23,7 +23,7 @@ from fnnet_scripts.options import Parser, at_least, png
 
 from fnnet.storage.files import atomic_write
 
-HERE = Path(__file__).parent
+TRAIN_MPI = Path(__file__).parents[1] / "loops" / "train_mpi.py"
 RANKS = [2**i for i in range(11)]
 STRONG_BATCH, WEAK_ROWS = 8192, 128
 RUNS = (  # ranks, threads each, batch size
@@ -57,12 +57,12 @@ CLUSTER = Network("100 Gbit/s and 2 µs a message, assumed", 2e-6, 12.5e9)
 
 
 def command(ranks: int, *options: str) -> list[str]:
-    """The command line of scripts/train_mpi.py on this many ranks."""
+    """The command line of scripts/loops/train_mpi.py on this many ranks."""
     beside = str(Path(sys.executable).parent)
     launcher = shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
     if launcher is None:
         raise FileNotFoundError("no mpiexec: pip install 'fnnet[mpi]'")
-    return [launcher, "-n", str(ranks), sys.executable, str(HERE / "train_mpi.py"), *options]
+    return [launcher, "-n", str(ranks), sys.executable, str(TRAIN_MPI), *options]
 
 
 def time_run(ranks: int, threads: int, batch_size: int) -> dict[str, Any]:

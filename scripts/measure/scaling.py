@@ -1,6 +1,6 @@
 """How the cost of training grows: time against width, depth, batch size and samples; memory.
 
-    python scripts/scaling.py --plot FILE
+    python scripts/measure/scaling.py --plot FILE
 
 Times are medians over passes in which every point has a turn, with as many threads as NumPy takes
 (set OMP_NUM_THREADS for another number). Memory is the peak of what one step allocates, as NumPy
@@ -21,13 +21,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from benchmark import digits, processor
 from fnnet_scripts.contestants import synthetic
 from fnnet_scripts.options import Parser, check_figure, exit_code, png
+from fnnet_scripts.wording import digits, processor
 
 import fnnet
 from fnnet.storage.files import atomic_write
-from fnnet.trees import FloatArray
+from fnnet.checks import FloatArray
 
 BATCH_SIZE = 128
 WIDTH = 128

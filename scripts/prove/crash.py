@@ -1,7 +1,7 @@
 """Kill training at random moments, and let two processes download into one folder at once.
 
-    python scripts/crash.py kills --count 200
-    python scripts/crash.py races --count 50
+    python scripts/prove/crash.py kills --count 200
+    python scripts/prove/crash.py races --count 50
 
 kills: training runs (scripts/train.py on the embedded digits) are killed with SIGKILL at random
 moments and resumed, until they end; each must end with an unbroken run's parameters, bit for bit.
@@ -30,7 +30,7 @@ import fnnet
 from fnnet.data.datasets import Source, load_source
 from fnnet.data.download import RemoteFile
 
-TRAIN = Path(__file__).with_name("train.py")
+TRAIN = Path(__file__).parents[1] / "train.py"
 NAMES = ("train-images.gz", "train-labels.gz", "test-images.gz", "test-labels.gz")
 
 

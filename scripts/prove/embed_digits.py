@@ -1,4 +1,6 @@
-"""Write the embedded digits anew from scikit-learn's copy: python scripts/embed_digits.py PATH.
+"""Write the embedded digits anew from scikit-learn's copy.
+
+    python scripts/prove/embed_digits.py
 
 Digits that look alike stand side by side, and only what changes from one to the next is kept: a
 third less than the images as they are.

@@ -1,7 +1,7 @@
 """Feed damaged and forged files to the readers: nothing but the documented errors may come out.
 
-    TMPDIR=/dev/shm python scripts/fuzz.py idx --count 1000000
-    TMPDIR=/dev/shm python scripts/fuzz.py checkpoint --count 1000000
+    TMPDIR=/dev/shm python scripts/prove/fuzz.py idx --count 1000000
+    TMPDIR=/dev/shm python scripts/prove/fuzz.py checkpoint --count 1000000
 
 Each file is a valid one after a few random changes: bytes flipped, cut, doubled, moved or set to
 extremes, and, in archives, the directory, the JSON and the arrays' headers rewritten. Memory may

@@ -1,6 +1,6 @@
 """Change fnnet a little at a time, and list the changes that no test notices.
 
-    python scripts/mutate.py network optimizers rmsprop adam sgd trees batches datasets
+    python scripts/prove/mutate.py network optimizers rmsprop adam sgd trees batches datasets
 
 Each mutant differs in one place: an operator, a comparison, a condition, a number, a keyword, a
 slice, a statement left out. It lives in a copy of the tree, where the tests of its module run until

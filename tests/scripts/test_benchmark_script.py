@@ -1,8 +1,7 @@
-"""scripts/benchmark.py and scripts/scaling.py, run as a user runs them."""
+"""scripts/measure/benchmark.py and scaling.py, run as a user runs them."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -12,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fnnet_scripts.contestants import products, synthetic
 
 import fnnet
+from tests.scripts.shared import environment, load, path_of
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -24,12 +24,11 @@ def run(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProce
     settings = {
         "FNNET_CACHE": str(folder / "cache"),
         "FNNET_DATA": "",
-        "PYTHONPATH": str(SCRIPTS.parent),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
     return subprocess.run(
-        [sys.executable, str(SCRIPTS / script), *arguments],
+        [sys.executable, str(path_of(script)), *arguments],
         cwd=folder,
         env={**os.environ, **settings},
         capture_output=True,
@@ -45,7 +44,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     pytest.importorskip("matplotlib")
     folder = tmp_path_factory.mktemp("benchmark")
     names = ("--contestants", "fnnet", "products", "--json", "raw.json")
-    result = run(folder, "benchmark.py", "--quick", "--threads", "1", *names)
+    result = run(folder, "benchmark", "--quick", "--threads", "1", *names)
     assert (result.returncode, result.stderr) == (0, "")
     return folder, result.stdout
 
@@ -73,14 +72,12 @@ def test_output_names_processor_versions_and_data(quick: tuple[Path, str]) -> No
 def test_output_names_the_kernels_that_the_environment_chooses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    from benchmark import Plan, machine
-
-    plan = Plan([], None, 1, [1], [32], 1)
+    benchmark = load("benchmark")
+    plan = benchmark.Plan([], None, 1, [1], [32], 1)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    assert "in NumPy, held to its kernels for Haswell)" in machine(plan)
+    assert "in NumPy, held to its kernels for Haswell)" in benchmark.machine(plan)
     monkeypatch.delenv("OPENBLAS_CORETYPE")
-    assert "kernels" not in machine(plan)
+    assert "kernels" not in benchmark.machine(plan)
 
 
 def test_every_table_has_rows_of_one_length(quick: tuple[Path, str]) -> None:
@@ -122,7 +119,7 @@ def test_parts_of_a_profile_add_up_to_the_step(quick: tuple[Path, str]) -> None:
 def test_plot_is_a_picture_and_can_be_drawn_again_from_the_numbers(quick: tuple[Path, str]) -> None:
     folder, text = quick
     assert (folder / "runs" / "benchmark.png").read_bytes().startswith(PNG)
-    again = run(folder, "benchmark.py", "--from", "raw.json", "--plot", "again.png")
+    again = run(folder, "benchmark", "--from", "raw.json", "--plot", "again.png")
     assert again.stdout == text
     assert (folder / "again.png").read_bytes().startswith(PNG)
 
@@ -150,7 +147,7 @@ def test_bad_arguments_get_one_line(
 ) -> None:
     (tmp_path / "list.json").write_text("[]")
     (tmp_path / "empty.json").write_text("{}")
-    result = run(tmp_path, "benchmark.py", "--quick", *arguments)
+    result = run(tmp_path, "benchmark", "--quick", *arguments)
     assert result.returncode == status
     assert "Traceback" not in result.stderr
     notes = [line for line in result.stderr.splitlines() if "not installed" not in line]
@@ -159,19 +156,21 @@ def test_bad_arguments_get_one_line(
     assert result.stdout == ""
 
 
-def test_sections_that_have_nobody_to_measure_are_left_out_unless_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    from benchmark import Plan, parse, sections_of
-
-    plan = Plan(["products"], None, 1, [1], [32], 1)
-    assert sections_of(parse([]), plan) == ["epoch", "networks", "import", "size"]
+def test_sections_that_have_nobody_to_measure_are_left_out_unless_named() -> None:
+    benchmark = load("benchmark")
+    plan = benchmark.Plan(["products"], None, 1, [1], [32], 1)
+    assert benchmark.sections_of(benchmark.parse([]), plan) == [
+        "epoch",
+        "networks",
+        "import",
+        "size",
+    ]
 
 
 INTERRUPTED = """
 import os, signal, sys, threading
-import benchmark, contestants
+import benchmark
+from fnnet_scripts import contestants
 ask, workers, timers = contestants.Worker.ask, [], []
 def ask_and_interrupt(worker, question, **arguments):
     if question == "epoch" and len(set(workers)) == 2 and not timers:
@@ -195,7 +194,7 @@ def test_an_interrupted_benchmark_ends_with_its_workers_without_a_word(tmp_path:
     result = subprocess.run(
         [sys.executable, "interrupted.py", "--quick", "--threads", "1", *names],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{SCRIPTS.parent}{os.pathsep}{SCRIPTS}"},
+        env=environment("benchmark"),
         capture_output=True,
         text=True,
         timeout=60,
@@ -208,8 +207,7 @@ def test_an_interrupted_measurement_of_growth_ends_without_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import scaling
+    scaling = load("scaling")
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -227,10 +225,9 @@ def test_what_would_keep_the_plot_from_being_drawn_is_told_before_measuring(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    main = importlib.import_module(script).main
+    main = load(script).main
     cases = ("file/plot.png", "file"), ("plot.png", "pip install 'fnnet[")
     for plot, said in cases:
         assert main(["--quick", "--plot", plot]) == 1
@@ -241,14 +238,11 @@ def test_what_would_keep_the_plot_from_being_drawn_is_told_before_measuring(
 
 
 def test_contestant_that_is_not_installed_is_named(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None; sys.path.insert(0, sys.argv.pop(1));"
-        "import benchmark; sys.exit(benchmark.main())"
-    )
+    code = "import sys; sys.modules['torch'] = None;import benchmark; sys.exit(benchmark.main())"
     result = subprocess.run(
-        [sys.executable, "-c", code, str(SCRIPTS), "--quick", "--contestants", "torch"],
+        [sys.executable, "-c", code, "--quick", "--contestants", "torch"],
+        env=environment("benchmark"),
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
         capture_output=True,
         text=True,
         check=False,
@@ -259,7 +253,7 @@ def test_contestant_that_is_not_installed_is_named(tmp_path: Path) -> None:
 
 def test_scaling_says_a_line_a_curve_and_draws_them(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    result = run(tmp_path, "scaling.py", "--quick", "--plot", "scaling.png")
+    result = run(tmp_path, "scaling", "--quick", "--plot", "scaling.png")
     assert (result.returncode, result.stderr) == (0, "")
     _, *lines = result.stdout.splitlines()
     assert [line.split(" ")[0] for line in lines] == [
@@ -272,10 +266,7 @@ def test_scaling_says_a_line_a_curve_and_draws_them(tmp_path: Path) -> None:
     assert (tmp_path / "scaling.png").read_bytes().startswith(PNG)
 
 
-def test_synthetic_images_resemble_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    from contestants import synthetic
-
+def test_synthetic_images_resemble_mnist() -> None:
     data = synthetic(2_000)
     assert data.train.x.shape == (2_000, 28, 28)
     assert data.train.x.dtype == np.uint8
@@ -285,10 +276,7 @@ def test_synthetic_images_resemble_mnist(monkeypatch: pytest.MonkeyPatch) -> Non
     assert fnnet.as_inputs(data.test.x).max() == 1
 
 
-def test_products_are_those_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    from contestants import products, synthetic
-
+def test_products_are_those_of_the_network() -> None:
     sizes = (784, 20, 30, 10)
     shapes = [product().shape for product in products(synthetic(8).train, sizes, 8)]
     forward, of_weights = [(8, 20), (8, 30), (8, 10)], [(784, 20), (20, 30), (30, 10)]

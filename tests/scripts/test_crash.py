@@ -1,9 +1,8 @@
-"""Killed processes and full disks: a short run of what scripts/crash.py does at length."""
+"""Killed processes and full disks: a short run of what scripts/prove/crash.py does at length."""
 
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,9 @@ import numpy as np
 import pytest
 
 import fnnet
+from tests.scripts.shared import load, path_of
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits are POSIX's")
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 SAVE = """
 import os, signal, sys
@@ -49,12 +47,12 @@ def seed_of(path: Path) -> int:
 
 
 def test_training_killed_at_random_moments_ends_as_if_it_had_not_been() -> None:
-    kills = runpy.run_path(str(SCRIPTS / "crash.py"))["kills"]
-    assert "each ended with the unbroken run's parameters" in kills(3, seed=0, epochs=30)
+    said = load("crash").kills(3, seed=0, epochs=30)
+    assert "each ended with the unbroken run's parameters" in said
 
 
 def test_two_processes_may_download_into_one_folder_at_once() -> None:
-    command = [sys.executable, str(SCRIPTS / "crash.py"), "races", "--count", "2"]
+    command = [sys.executable, str(path_of("crash")), "races", "--count", "2"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("2 races")
@@ -75,7 +73,7 @@ def test_killed_around_the_move_into_place_the_file_is_the_old_or_the_new(
 def test_on_a_full_disk_training_stops_with_a_line_and_keeps_its_last_checkpoint(
     tmp_path: Path,
 ) -> None:
-    train = str(SCRIPTS / "train.py")
+    train = str(path_of("train"))
     options = ["--hidden", "8", "--epochs", "1", "--quiet", "--out", "run"]
     subprocess.run([sys.executable, train, *options], cwd=tmp_path, check=True, timeout=60)
     before = (tmp_path / "run" / "checkpoint.npz").read_bytes()

@@ -1,10 +1,9 @@
-"""Damaged and forged files: a short run of what scripts/fuzz.py does a million times, and bombs."""
+"""Damaged and forged files: a short run of what prove/fuzz.py does a million times, and bombs."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import runpy
 import struct
 import tracemalloc
 import zipfile
@@ -16,14 +15,15 @@ import numpy as np
 import pytest
 
 import fnnet
+from tests.scripts.shared import load
 
-FUZZ = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "prove" / "fuzz.py"))
-LIMIT: int = FUZZ["LIMIT"]
+fuzz = load("fuzz")
+LIMIT: int = fuzz.LIMIT
 
 
 @pytest.mark.parametrize(("reader", "count"), [("idx", 8000), ("checkpoint", 2000)])
 def test_nothing_but_the_documented_error_comes_out(reader: str, count: int) -> None:
-    outcomes, grown = FUZZ["fuzz"](reader, count, seed=1)
+    outcomes, grown = fuzz.fuzz(reader, count, seed=1)
     assert outcomes["accepted"] > count // 50
     assert outcomes["refused"] > count // 2
     assert grown <= 10 * LIMIT
@@ -49,7 +49,7 @@ def test_another_error_or_a_warning_is_reported_with_the_file_that_caused_it(
 ) -> None:
     monkeypatch.setattr(fnnet, "read_idx", reader)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert FUZZ["main"](["idx", "--count", "3"]) == 1
+    assert fuzz.main(["idx", "--count", "3"]) == 1
     message = capsys.readouterr().err
     assert f"file 0: {problem}" in message
     assert " came out; kept as " in message

@@ -1,11 +1,11 @@
-"""scripts/lbfgs.py: the objective, the path and the minimum of scikit-learn's."""
+"""scripts/loops/lbfgs.py: the objective, the path and the minimum of scikit-learn's."""
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,10 @@ import numpy as np
 import pytest
 
 import fnnet
+from tests.scripts.shared import environment, load
 
-pytest.importorskip("scipy", reason="scripts/lbfgs.py needs SciPy")
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(str(SCRIPTS))
-    lbfgs = importlib.import_module("lbfgs")
+pytest.importorskip("scipy", reason="scripts/loops/lbfgs.py needs SciPy")
+lbfgs = load("lbfgs")
 
 
 def digits() -> tuple[Any, Any]:
@@ -124,14 +122,14 @@ def test_a_penalty_without_a_finite_objective_is_told(capsys: pytest.CaptureFixt
 
 
 def test_a_missing_library_is_named(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.modules['scipy'] = None; sys.path[0] = sys.argv.pop(1);"
-        "import lbfgs; sys.exit(lbfgs.main())"
+    code = "import sys; sys.modules['scipy'] = None; import lbfgs; sys.exit(lbfgs.main())"
+    run = partial(
+        subprocess.run, env=environment("lbfgs"), capture_output=True, text=True, timeout=60
     )
-    command = [sys.executable, "-c", code, str(SCRIPTS)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code]
+    result = run(command)
     assert result.returncode == 1
     assert "pip install 'fnnet[scipy]'" in result.stderr
     assert "Traceback" not in result.stderr
-    usage = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60)
+    usage = run([*command, "--help"])
     assert (usage.returncode, usage.stderr) == (0, "")

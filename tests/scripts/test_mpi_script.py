@@ -1,9 +1,8 @@
-"""scripts/train_mpi.py: shards without MPI, and whole runs where mpiexec is installed."""
+"""scripts/loops/train_mpi.py: shards without MPI, and whole runs where mpiexec is installed."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import signal
@@ -16,13 +15,10 @@ import numpy as np
 import pytest
 
 import fnnet
-from fnnet.trees import FloatArray
+from fnnet.checks import FloatArray
+from tests.scripts.shared import load, path_of
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(str(SCRIPTS))
-    train_mpi: Any = importlib.import_module("train_mpi")
-    mpi_scaling: Any = importlib.import_module("mpi_scaling")
+train_mpi, mpi_scaling = load("train_mpi"), load("mpi_scaling")
 TINY = ("--hidden", "16", "--batch-size", "100")
 
 
@@ -240,7 +236,7 @@ def test_a_resumed_run_keeps_its_settings_but_for_epochs_and_learning_rate(
 def test_without_mpi_help_is_given_and_the_install_command_named(tmp_path: Path) -> None:
     code = "import sys; sys.modules['mpi4py'] = None; sys.path[0] = sys.argv.pop(1)\n"
     code += "import train_mpi; sys.exit(train_mpi.main())"
-    command = [sys.executable, "-c", code, str(SCRIPTS)]
+    command = [sys.executable, "-c", code, str(path_of("train_mpi").parent)]
     plain, usage = (
         subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path)
         for options in ((), ("--help",))
@@ -371,7 +367,7 @@ def run_code(
     """Run a program, which finds the scripts in the folder that it is given first."""
     *launch, _ = mpi_scaling.command(ranks)
     return subprocess.run(
-        [*launch, "-B", "-c", code, str(SCRIPTS), *options],
+        [*launch, "-B", "-c", code, str(path_of("train_mpi").parent), *options],
         cwd=folder,
         env=environment(),
         capture_output=True,

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import fnnet
+from tests.scripts.shared import environment, load, path_of
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 QUICK = ("--dataset", "digits", "--epochs", "1", "--seeds", "0")
 
 
-def script(name: str) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        return importlib.import_module(name)
-
-
-reproduce, compare = script("reproduce"), script("compare_optimizers")
+reproduce, compare = load("reproduce"), load("compare_optimizers")
 
 
 def cells(table: str) -> dict[str, str]:
@@ -60,7 +52,7 @@ def test_runs_differ_by_seed_and_repeat(capsys: pytest.CaptureFixture[str]) -> N
 def test_runs_side_by_side_are_those_one_after_another() -> None:
     command = [
         sys.executable,
-        str(SCRIPTS / "reproduce.py"),
+        str(path_of("reproduce")),
         "keras",
         *QUICK,
         "--seeds",
@@ -147,7 +139,7 @@ def test_options_that_cannot_be_are_refused(
 
 def test_errors_are_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, SCRIPTS / "reproduce.py", "keras", *QUICK, "--validation", "9999"],
+        [sys.executable, path_of("reproduce"), "keras", *QUICK, "--validation", "9999"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -180,7 +172,7 @@ def test_interrupted_runs_side_by_side_end_without_a_word(tmp_path: Path, second
     program.write_text(INTERRUPTED)
     done = subprocess.run(  # ends when all of its processes have closed their output
         [sys.executable, str(program), seconds, *SIDE_BY_SIDE, "2"],
-        env={**os.environ, "PYTHONPATH": f"{SCRIPTS.parent}{os.pathsep}{SCRIPTS}"},
+        env=environment("reproduce"),
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,8 +1,7 @@
-"""scripts/sweep.py: many networks at once, each as it would be alone."""
+"""scripts/loops/sweep.py: many networks at once, each as it would be alone."""
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
 import sys
@@ -13,16 +12,14 @@ import numpy as np
 import pytest
 
 import fnnet
+from tests.scripts.shared import load, path_of
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "loops" / "sweep.py"
-with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(str(SCRIPT.parent))
-    sweep = importlib.import_module("sweep")
+sweep = load("sweep")
 SMALL = ("--learning-rates", "0.0001", "0.003", "--seeds", "2", "--hidden", "8", "--epochs", "2")
 
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *options]
+    command = [sys.executable, str(path_of("sweep")), *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 

@@ -16,9 +16,9 @@ from types import ModuleType
 import pytest
 
 import fnnet
+from tests.scripts.shared import load, path_of
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-SCRIPT = SCRIPTS / "train.py"
+SCRIPT = path_of("train")
 TINY = ("--hidden", "8", "--batch-size", "256")
 FIGURES = ("curves", "predictions", "confusion", "weights")
 
@@ -48,11 +48,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, to be run in an empty folder, where Matplotlib is not installed."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    import train
-
+    train: ModuleType = load("train")
     return train
 
 
@@ -66,7 +64,7 @@ def code(script: ModuleType, *options: str) -> int:
 
 
 def checkpoint(folder: Path | str) -> fnnet.Checkpoint[fnnet.RMSPropState]:
-    return fnnet.load_checkpoint(Path(folder) / "checkpoint.npz")
+    return fnnet.load_checkpoint(Path(folder) / "checkpoint.npz", fnnet.RMSPropState)
 
 
 def is_one_line(text: str) -> bool:

@@ -1,6 +1,6 @@
 """Libraries that train one network, each in a process of its own.
 
-`scripts/benchmark.py` starts ``python contestants.py NAME JSON`` and asks for epochs, latencies and
+`measure/benchmark.py` starts ``python contestants.py NAME JSON`` and asks for epochs, latencies and
 memory, one line of JSON a question. Every contestant starts from the same parameters, takes the
 samples in the same order and applies RMSProp (scikit-learn, which has none, applies Adam), so that
 all end where they should: their accuracies after an epoch are compared, too.
@@ -62,6 +62,18 @@ def fnnet_steps(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant
 
     state = fnnet.rmsprop_init(fnnet.init_params(0, sizes), RATE, DECAY, EPS)
     return Contestant(state, epoch, lambda state, x: fnnet.predict(state.params, x))
+
+
+def fnnet_ragged(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant:
+    """fnnet's `train_epoch`; its first epoch prepares the split."""
+    prepared: list[fnnet.Prepared] = []
+
+    def epoch(state: fnnet.RMSPropState, rng: np.random.Generator) -> fnnet.RMSPropState:
+        if not prepared:
+            prepared.append(fnnet.prepare(split))
+        return fnnet.train_epoch(state, prepared[0], rng, batch_size)[0]
+
+    return replace(fnnet_steps(split, sizes, batch_size), epoch=epoch)
 
 
 def torch_steps(
@@ -246,6 +258,7 @@ class Kind:
 
 KINDS = {
     "fnnet": Kind("fnnet", "numpy", fnnet_steps),
+    "fnnet-ragged": Kind("fnnet, train_epoch", "numpy", fnnet_ragged),
     "torch": Kind("PyTorch, eager", "torch", torch_steps),
     "torch-flushed": Kind("PyTorch, flushed", "torch", partial(torch_steps, flushed=True)),
     "torch-compiled": Kind(

@@ -1,0 +1,342 @@
+"""What public functions take: the one room that checks arguments, casts them and explains.
+
+A public function of the network opens with one line that hands its arguments over to this room.
+From there on arrays are what they should be, and the equations stand alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fnnet.activations import Activation, activation_of
+from fnnet.checks import FloatArray, as_array, instance_of
+from fnnet.outputs import output_of
+from fnnet.params import Layer, Params
+from fnnet.trees import Layout, layout_of, tree_leaves
+
+Labels: TypeAlias = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
+Masks: TypeAlias = Sequence[FloatArray | None]
+Weights: TypeAlias = FloatArray | npt.NDArray[np.integer[Any]]
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+ROW_SUM_TOLERANCE = 1e-3  # how far from 1 a row of probabilities in half precision may add up
+ENCODE = "write classes, y = np.unique(y, return_inverse=True)"
+
+
+def network(params: Params) -> None:
+    """Raise where parameters are not those of a network.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the layer, what it has and what was expected.
+    """
+    if not isinstance(params, Params):
+        hint = ": write state.params" if hasattr(params, "params") else ""
+        raise TypeError(f"params must be of type Params, got {type(params).__name__}{hint}")
+    if not isinstance(params.layers, tuple) or not params.layers:
+        raise ValueError(
+            f"params must have a tuple of at least one layer, got {params.layers!r:.99}"
+        )
+    known = getattr(params, "_flat", None)
+    dtype = known[0].dtype if known else _one_dtype(params)
+    if dtype not in DTYPES and dtype.newbyteorder("=") not in DTYPES:
+        raise TypeError(
+            f"params must be arrays of float32 or float64, got {dtype}: "
+            "write tree_map(lambda leaf: leaf.astype(np.float32), params)"
+        )
+    _check_layout(layout_of(params), params.activation, params.output)
+
+
+def finite_network(params: Params) -> None:
+    """Raise as `network`, and where a value is not finite."""
+    network(params)
+    for i, leaf in enumerate(tree_leaves(params)):
+        if not np.all(np.isfinite(leaf)):
+            raise ValueError(f"params must be finite, leaf {i} of shape {leaf.shape} is not")
+
+
+def inputs(params: Params, x: npt.ArrayLike) -> FloatArray:
+    """A sample (d,) or samples (..., N, d) as samples, of the parameters' dtype."""
+    network(params)
+    w = params.layers[0].w
+    samples = _floats("x", x, w.dtype)
+    if samples.ndim > 2 and w.ndim > 2 and samples.shape[:-2] != w.shape[:-2]:
+        raise ValueError(
+            f"x must be one batch, or one for each member of the ensemble of shape "
+            f"{w.shape[:-2]}, got shape {samples.shape}"
+        )
+    if samples.ndim == 0 or samples.shape[-1] != w.shape[-2]:
+        raise ValueError(
+            f"x must have {w.shape[-2]} features on its last axis, as the first layer, "
+            f"got shape {samples.shape}"
+        )
+    return samples[None] if samples.ndim == 1 else samples
+
+
+def masked_inputs(
+    params: Params, x: npt.ArrayLike, masks: Masks | None
+) -> tuple[FloatArray, Sequence[FloatArray | None]]:
+    """As `inputs`, and one mask, or None, for each layer."""
+    samples = inputs(params, x)
+    layers = params.layers
+    if masks is None:
+        return samples, (None,) * len(layers)
+    if not isinstance(masks, Sequence) or len(masks) != len(layers):
+        got = f"{len(masks)}" if isinstance(masks, Sequence) else type(masks).__name__
+        raise ValueError(f"masks must be one for each of {len(layers)} layers, got {got}")
+    first = samples.shape[:-1]
+    rest = (*layers[0].w.shape[:-2], samples.shape[-2]) if layers[0].w.ndim > 2 else first
+    shapes = [(*(rest if i else first), lay.w.shape[-2]) for i, lay in enumerate(layers)]
+    return samples, [
+        mask if mask is None else _mask(mask, shape, samples.dtype)
+        for mask, shape in zip(masks, shapes, strict=True)
+    ]
+
+
+class Batch(NamedTuple):
+    """A batch as the equations want it.
+
+    Attributes
+    ----------
+    x : (..., N, d) inputs
+    y : (..., N, K) labels as rows
+    s : weights of the samples as a column (N, 1), or 1 where all count alike
+    total : sum of the weights
+    masks : of the inputs of each layer, None where there is none
+    """
+
+    x: FloatArray
+    y: FloatArray
+    s: FloatArray | float
+    total: float
+    masks: Sequence[FloatArray | None]
+
+
+def batch(
+    params: Params,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    weights: npt.ArrayLike | None,
+    masks: Masks | None = None,
+) -> Batch:
+    """Everything that `loss` takes, for the network or an ensemble."""
+    samples, factors = masked_inputs(params, at_least_two_axes(x), masks)
+    ensemble = params.layers[0].w.shape[:-2]
+    if samples.shape[:-2] not in ((), ensemble) or samples.shape[-2] == 0:
+        raise ValueError(
+            f"x must be a batch of shape ({''.join(f'{size}, ' for size in ensemble)}N, d) with "
+            f"N >= 1, got shape {samples.shape}"
+        )
+    b = params.layers[-1].b
+    rows = labels(params.output, y, (*ensemble, samples.shape[-2], b.shape[-1]), b)
+    return Batch(samples, rows, *sample_weights(weights, samples.shape[-2], b), factors)
+
+
+def derivative(dz: npt.ArrayLike, logits: FloatArray) -> FloatArray:
+    """dL/dZ as an array of the logits' shape and dtype."""
+    floats = _floats("dz", dz, logits.dtype)
+    if floats.shape != logits.shape:
+        raise ValueError(
+            f"dz must have the shape of the logits, {logits.shape}, got {floats.shape}"
+        )
+    return floats
+
+
+def logits(z: FloatArray) -> FloatArray:
+    """Logits (..., K) as floats."""
+    z = as_array("logits", z)
+    if z.dtype.kind != "f":
+        raise TypeError(f"logits must be an array of floats, got dtype {z.dtype}")
+    if z.ndim == 0 or z.shape[-1] == 0:
+        raise ValueError(f"logits must have one class or more, got shape {z.shape}")
+    return z
+
+
+def logits_and_labels(z: FloatArray, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Logits (..., N, K) and labels as rows of distributions."""
+    z = as_array("logits", z)
+    if z.dtype.kind == "f" and (z.ndim < 2 or 0 in z.shape):
+        raise ValueError(f"logits must have shape (N, K) with N, K >= 1, got {z.shape}")
+    z = logits(z)
+    return z, labels("softmax", y, z.shape, z)
+
+
+def sample_weights(
+    weights: npt.ArrayLike | None, n: int, like: FloatArray
+) -> tuple[FloatArray | float, float]:
+    """Weights of samples as a column of `like`'s dtype, and their sum; 1 and n without weights."""
+    if weights is None:
+        return 1.0, n
+    s = as_array("weights", weights)
+    if s.dtype.kind not in "fiub" or s.shape != (n,):
+        raise ValueError(f"weights must be ({n},) numbers >= 0, got {s.dtype} {s.shape}")
+    if not bool(np.all(np.isfinite(s) & (s >= 0))):
+        raise ValueError("weights must be finite and >= 0, got some that are not")
+    column = s.astype(like.dtype)[:, None]
+    return column, float(column.sum()) or 1.0  # all zero: loss and gradient are zero
+
+
+def labels(output: str, y: npt.ArrayLike, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
+    """Labels as rows (..., N, K) of `like`'s kind and dtype, in the domain of an output.
+
+    Parameters
+    ----------
+    output : name of the output
+    y : as `loss` takes them
+    shape : of the logits
+    like : an array of the kind and dtype to return
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `loss`.
+    """
+    values = as_array("y", y)
+    if values.dtype.kind in "OSUT":
+        raise TypeError(f"y must be an array of numbers, got {values.dtype}: {ENCODE}")
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"y must be an array of ints or floats, got dtype {values.dtype}")
+    if values.shape == (shape[-2], 1) and shape[-1] > 1:
+        values = values[:, 0]
+    if output != "softmax":
+        return _values(output, values, shape).astype(like.dtype, copy=False)
+    known = _are_classes(values, shape)
+    return _one_hot(values, shape, like) if known else _distributions(values, shape, like)
+
+
+def _are_classes(y: Labels, shape: tuple[int, ...]) -> bool:
+    return y.dtype.kind != "f" and (
+        y.ndim < 2 or y.shape == shape[:-1] or y.shape[-1:] != shape[-1:]
+    )
+
+
+def _one_hot(y: Labels, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
+    n, k = shape[-2:]
+    if y.shape not in ((n,), shape[:-1]):
+        raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {y.shape}")
+    if y.dtype.kind == "b":
+        y = y.astype(np.uint8)
+    columns = np.arange(k, like=y)[:, None] == y[..., None, :]
+    rows: FloatArray = columns.astype(like.dtype).swapaxes(-1, -2)
+    if np.count_nonzero(columns) != y.size:  # a label that no column has
+        raise ValueError(f"y must hold classes in [0, {k}), got values from {y.min()} to {y.max()}")
+    return rows
+
+
+def _distributions(y: Labels, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
+    n, k = shape[-2:]
+    if y.shape not in ((n, k), shape):
+        hint = ": classes are whole numbers, write y.astype(int)" if y.shape == (n,) else ""
+        raise ValueError(f"y as distributions must have shape ({n}, {k}), got {y.shape}{hint}")
+    total = y.sum(axis=-1, keepdims=True)
+    _no_nan("y", y)
+    if not (np.all(y >= 0) and np.all(np.abs(total - 1) <= ROW_SUM_TOLERANCE)):
+        raise ValueError("each row of y must be a distribution: no negatives, a sum of 1")
+    rows: FloatArray = y.astype(like.dtype, copy=False)
+    rows = rows / rows.sum(axis=-1, keepdims=True)
+    return rows
+
+
+def _values(output: str, y: Labels, shape: tuple[int, ...]) -> Labels:
+    n, k = shape[-2:]
+    if k == 1 and y.shape in ((n,), shape[:-1]):
+        y = y[..., None]
+    if y.shape not in ((n, k), shape):
+        alone = f" or ({n},)" if k == 1 else ""
+        raise ValueError(
+            f"y for the output {output!r} must have shape ({n}, {k}){alone}, got {y.shape}"
+        )
+    _no_nan("y", y)
+    if output == "sigmoid" and not bool(np.all((y >= 0) & (y <= 1))):
+        raise ValueError(
+            "y for the output 'sigmoid' must hold 0, 1 or probabilities between them, got values "
+            f"from {y.min()} to {y.max()}"
+        )
+    if output == "identity" and not bool(np.all(np.isfinite(y))):
+        raise ValueError("y for the output 'identity' must be finite, got infinite numbers")
+    return y
+
+
+def _no_nan(name: str, values: npt.NDArray[Any], first: int = 0) -> None:
+    """Raise where a number is missing, naming its place."""
+    if values.dtype.kind == "f" and bool(np.any(np.isnan(values))):
+        row, *column = (int(places[0]) for places in np.nonzero(np.isnan(values)))
+        where = f"row {first + row}" + (f", column {column[-1]}" if column else "")
+        raise ValueError(f"{name} must hold numbers, got NaN in {where}")
+
+
+def no_nan_in_data(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+    """Raise where a data set holds a NaN, naming its first row and column."""
+    for name, values in (("x", x), ("y", y)):
+        for start in range(0, len(values), 2**16):
+            _no_nan(name, values[start : start + 2**16], start)
+
+
+def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> FloatArray:
+    mask = as_array("masks", mask)
+    if mask.shape[-len(shape) :] != shape:
+        raise ValueError(f"masks must have the shapes of the inputs, got {mask.shape} for {shape}")
+    return mask.astype(dtype, copy=False)
+
+
+def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
+    """A value as an array of this dtype, where it is plain what its numbers are."""
+    array = as_array(name, value)
+    if array.dtype == dtype:
+        return array
+    if array.dtype == np.uint8:
+        raise TypeError(
+            f"{name} must be floats, got uint8: write as_inputs({name}) for images of shape "
+            f"(N, height, width), {name} / 255 for their rows, {name}.astype({dtype.name!r}) for "
+            "plain numbers"
+        )
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
+    return array.astype(dtype)
+
+
+def at_least_two_axes(x: npt.ArrayLike) -> npt.ArrayLike:
+    """x itself, unless it is a single sample."""
+    if np.ndim(x) < 2:
+        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {np.shape(x)}")
+    return x
+
+
+def _one_dtype(params: Params) -> np.dtype[Any]:
+    for i, layer in enumerate(params.layers):
+        instance_of(Layer, f"layer {i} of params", layer)
+    dtypes = {leaf.dtype for leaf in tree_leaves(params)}
+    if len(dtypes) != 1:
+        raise TypeError(f"params must be arrays of one float dtype, got {sorted(map(str, dtypes))}")
+    return dtypes.pop()
+
+
+@lru_cache(maxsize=256)
+def _check_layout(layout: Layout[Params], activation: str | Activation, output: str) -> None:
+    """Raise where layers do not fit each other.
+
+    Trees that one training makes share one layout, so this is done once and not at each step: with
+    two layers it takes 3 µs of the 35 that a step of a tiny network has.
+    """
+    activation_of(activation)
+    output_of(output)
+    shapes = [shape for _, _, shape in layout.parts]
+    ensemble, width = shapes[0][:-2], None
+    for i, (w, b) in enumerate(zip(shapes[::2], shapes[1::2], strict=True)):
+        if len(w) < 2 or b != (*w[:-2], w[-1]):
+            raise ValueError(f"layer {i}: b must fit w of shape {w}, got b of {b}")
+        if w[:-2] != ensemble:
+            raise ValueError(
+                f"layer {i}: w must have the leading axes {ensemble} of layer 0, got {w}"
+            )
+        if width not in (None, w[-2]):
+            raise ValueError(
+                f"layer {i}: w must have {width} inputs, the width of layer {i - 1}, got shape {w}"
+            )
+        width = w[-1]
