@@ -28,7 +28,7 @@ ROW_SUM_TOLERANCE = 1e-3  # how far from 1 a row of probabilities in half precis
 ENCODE = "write classes, y = np.unique(y, return_inverse=True)"
 
 
-def network(params: Params) -> None:
+def check_network(params: Params) -> None:
     """Raise where parameters are not those of a network.
 
     Raises
@@ -54,8 +54,8 @@ def network(params: Params) -> None:
 
 
 def finite_network(params: Params) -> None:
-    """Raise as `network`, and where a value is not finite."""
-    network(params)
+    """Raise as `check_network`, and where a value is not finite."""
+    check_network(params)
     for i, leaf in enumerate(tree_leaves(params)):
         if not np.all(np.isfinite(leaf)):
             raise ValueError(f"params must be finite, leaf {i} of shape {leaf.shape} is not")
@@ -63,7 +63,7 @@ def finite_network(params: Params) -> None:
 
 def inputs(params: Params, x: npt.ArrayLike) -> FloatArray:
     """A sample (d,) or samples (..., N, d) as samples, of the parameters' dtype."""
-    network(params)
+    check_network(params)
     w = params.layers[0].w
     samples = _floats("x", x, w.dtype)
     if samples.ndim > 2 and w.ndim > 2 and samples.shape[:-2] != w.shape[:-2]:
@@ -263,19 +263,28 @@ def _values(output: str, y: Labels, shape: tuple[int, ...]) -> Labels:
     return y
 
 
-def _no_nan(name: str, values: npt.NDArray[Any], first: int = 0) -> None:
+def _no_nan(name: str, values: npt.NDArray[Any]) -> None:
     """Raise where a number is missing, naming its place."""
-    if values.dtype.kind == "f" and bool(np.any(np.isnan(values))):
-        row, *column = (int(places[0]) for places in np.nonzero(np.isnan(values)))
-        where = f"row {first + row}" + (f", column {column[-1]}" if column else "")
-        raise ValueError(f"{name} must hold numbers, got NaN in {where}")
+    place = _nan_in(values)
+    if place is not None:
+        raise ValueError(f"{name} must hold numbers, got NaN in {place}")
 
 
-def no_nan_in_data(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
-    """Raise where a data set holds a NaN, naming its first row and column."""
+def _nan_in(values: npt.NDArray[Any], first: int = 0) -> str | None:
+    if values.dtype.kind != "f" or not bool(np.any(np.isnan(values))):
+        return None
+    row, *column = (int(places[0]) for places in np.nonzero(np.isnan(values)))
+    return f"row {first + row}" + (f", column {column[-1]}" if column else "")
+
+
+def nan_in_data(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> str | None:
+    """Where a data set holds its first NaN, in words; None where there is none."""
     for name, values in (("x", x), ("y", y)):
         for start in range(0, len(values), 2**16):
-            _no_nan(name, values[start : start + 2**16], start)
+            place = _nan_in(values[start : start + 2**16], start)
+            if place is not None:
+                return f"{name} of the data is NaN in {place}"
+    return None
 
 
 def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> FloatArray:

@@ -75,7 +75,7 @@ def members(params: Params) -> Iterator[Params]:
 
 def check_split(params: Params, split: Split) -> None:
     """Raise where a network cannot be trained or evaluated on a split: once, not at each batch."""
-    arguments.network(params)
+    arguments.check_network(params)
     check_batches(split, 1)
     b = params.layers[-1].b
     forward(params, scaled(split.x[:1], split.divisor, b.dtype))

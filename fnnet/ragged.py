@@ -166,6 +166,7 @@ def train_epoch(
     >>> state.step, bool(losses[-1] < losses[0])
     (45, True)
     """
+    update_of(state)  # raises where no optimizer has such states
     data = split if isinstance(split, Prepared) else prepare(split)
     check_batches(data.split, batch_size)
     x = data.split.x[:1]
@@ -229,8 +230,11 @@ class _Run:
         self.scaled = -1 if data.split.divisor == 1 else int(later)  # layer whose sums are scaled
         self.inputs = np.zeros((min(batch_size, len(data.first)), self.d + 1), vector.dtype)
         self.inputs[:, -1] = data.split.divisor
+        self.z, self.dz = (np.empty((len(self.inputs), self.width), vector.dtype) for _ in "zd")
         self.views = _layers(self.w, self.layout), _layers(self.g, self.layout)
         self.known: dict[tuple[int, ...], tuple[list[Any], list[Any]]] = {}
+        sizes = {len(self.inputs), len(data.first) % batch_size or batch_size}
+        self.cuts = {n: _cuts(n) for n in sizes}
 
     def batches(self, samples: npt.NDArray[np.intp]) -> Iterator[tuple[Any, ...]]:
         """Samples, labels, weights, their sum, and the first lit inputs of the parts."""
@@ -253,7 +257,7 @@ class _Run:
                 weights = data.split.weights
                 s = None if weights is None else weights.take(rows[part])
                 column, total = arguments.sample_weights(s, part.stop - b, like)
-                cuts = _cuts(part.stop - b)
+                cuts = self.cuts[part.stop - b]
                 starts = (first[b : part.stop : cuts[1]] // GRAIN * GRAIN).tolist()
                 yield x[part], y[part], column, total, cuts, starts
 
@@ -278,8 +282,7 @@ class _Run:
     ) -> float:
         """Writes `factor` times the gradient into g; returns the loss. Equations (1) to (10)."""
         (first, *rest), (first_g, *rest_g) = self.views
-        n, f, df = len(x), self.activation.f, self.activation.df
-        z = np.empty((n, self.width), self.w.dtype)
+        n, df, z = len(x), self.activation.df, self.z[: len(x)]
         forward, backward = self.products(n, cuts, starts, first, first_g)
         for part, lit, pairs in forward:
             np.copyto(lit, x[part, self.d - lit.shape[1] :])
@@ -287,7 +290,7 @@ class _Run:
                 np.matmul(inputs, w, out=z[rows])
         zs, hs = [z if self.scaled else np.multiply(z, self.scale, z)], []
         for i, (w, b) in enumerate(rest, 1):
-            hs.append(f(zs[-1]))
+            hs.append(self.activated(zs[-1]))
             z = hs[-1] @ w
             if i == self.scaled:
                 z *= self.scale
@@ -301,12 +304,17 @@ class _Run:
             if i == self.scaled:
                 dz = dz * self.scale
             np.matmul(hs[i - 1].T, dz, out=rest_g[i - 1][0])
-            dz = (dz @ rest[i - 1][0].T) * df(zs[i - 1], hs[i - 1])
+            dz = np.matmul(dz, rest[i - 1][0].T, out=self.dz[:n] if i == 1 else None)
+            dz *= df(zs[i - 1], hs[i - 1])
         if self.scaled == 0:
             dz *= self.scale
         for inputs, rows, out in backward:
             np.matmul(inputs, dz[rows], out=out)
         return float((s * losses).sum() / total)
+
+    def activated(self, z: FloatArray) -> FloatArray:
+        """f(z), in the memory of z where the derivative looks at f(z) alone."""
+        return z.clip(0, np.inf, z) if self.activation.name == "relu" else self.activation.f(z)
 
     def products(
         self, n: int, cuts: Any, starts: list[int], w: FloatArray, g: FloatArray
@@ -388,7 +396,7 @@ def _layers(vector: FloatArray, layout: Layout[Params]) -> list[Any]:
 
 
 def _cuts(n: int) -> list[int]:
-    """Where the rows of a batch are cut into parts."""
+    """Where the rows of a batch are cut into parts: a thread takes no part that is too small."""
     threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
     shared = n >= 128 and int(threads or os.cpu_count() or 1) > 1
     parts = (2 if n < 512 else 4) if shared else min(8, max(1, n // 16))

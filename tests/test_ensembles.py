@@ -37,6 +37,10 @@ def of_member(data: Any, e: int, own: bool) -> Any:
     return data[e] if own else data
 
 
+def losses_of_members(ensemble: fnnet.Params, x: Any, y: Any) -> Any:
+    return fnnet.losses(ensemble, x, y).mean(-1)
+
+
 def assert_close(a: fnnet.Params, b: fnnet.Params, tolerance: float) -> None:
     for ours, theirs in zip(fnnet.tree_leaves(a), fnnet.tree_leaves(b), strict=True):
         assert ours.dtype == theirs.dtype
@@ -49,16 +53,20 @@ def assert_close(a: fnnet.Params, b: fnnet.Params, tolerance: float) -> None:
 def test_members_are_what_they_are_alone(dtype: str, own: bool, soft: bool) -> None:
     members, x, y = problem(dtype, own, soft)
     together, tolerance = stack(members), TOLERANCE[dtype]
-    logits, losses = fnnet.forward(together, x), np.asarray(fnnet.loss(together, x, y))
-    gradient = fnnet.grads(together, x, y)
+    logits, each = fnnet.forward(together, x), fnnet.losses(together, x, y)
+    loss, gradient = fnnet.loss_and_grads(together, x, y)
     assert logits.shape == (E, N, SIZES[-1])
-    assert losses.shape == (E,)
+    assert each.shape == (E, N)
+    assert each.dtype == dtype
+    assert type(loss) is float
+    assert loss == fnnet.loss(together, x, y) == pytest.approx(each.mean(-1).sum(), rel=tolerance)
     for e, member in enumerate(members):
         mine = of_member(x, e, own), of_member(y, e, own)
         np.testing.assert_allclose(
             logits[e], fnnet.forward(member, mine[0]), rtol=tolerance, atol=tolerance
         )
-        assert losses[e] == pytest.approx(fnnet.loss(member, *mine), rel=tolerance)
+        assert each[e].mean() == pytest.approx(fnnet.loss(member, *mine), rel=tolerance)
+        np.testing.assert_allclose(each[e], fnnet.losses(member, *mine), tolerance, tolerance)
         assert_close(take(gradient, e), fnnet.grads(member, *mine), tolerance)
 
 
@@ -84,7 +92,7 @@ def test_labels_and_inputs_are_shared_independently_of_each_other() -> None:
     members, own_x, own_y = problem("float64", own=True, soft=False)
     together = stack(members)
     for x, y in ((own_x[0], own_y), (own_x, own_y[0])):
-        losses = np.asarray(fnnet.loss(together, x, y))
+        losses = losses_of_members(together, x, y)
         for e, member in enumerate(members):
             alone = fnnet.loss(member, x if x.ndim == 2 else x[e], y if y.ndim == 1 else y[e])
             assert losses[e] == pytest.approx(alone, rel=1e-12)
@@ -95,7 +103,7 @@ def test_an_integer_matrix_holds_classes_not_distributions() -> None:
     rng = np.random.default_rng(0)
     members = [fnnet.init_params(rng, SIZES, "float64") for _ in range(4)]
     x, classes = rng.standard_normal((4, SIZES[0])), rng.integers(0, 4, (4, 4))
-    losses = np.asarray(fnnet.loss(stack(members), x, classes))
+    losses = losses_of_members(stack(members), x, classes)
     for e, member in enumerate(members):
         assert losses[e] == pytest.approx(fnnet.loss(member, x, classes[e]), rel=1e-12)
 
@@ -106,7 +114,7 @@ def test_a_floating_matrix_holds_distributions_that_members_share_not_classes() 
     members = [fnnet.init_params(rng, SIZES, "float64") for _ in range(4)]
     x, rows = rng.standard_normal((4, SIZES[0])), np.eye(4)[[2, 0, 3, 3]]
     together = stack(members)
-    losses, gradient = np.asarray(fnnet.loss(together, x, rows)), fnnet.grads(together, x, rows)
+    losses, gradient = losses_of_members(together, x, rows), fnnet.grads(together, x, rows)
     for e, member in enumerate(members):
         assert losses[e] == pytest.approx(fnnet.loss(member, x, np.array([2, 0, 3, 3])), rel=1e-12)
         assert_close(take(gradient, e), fnnet.grads(member, x, rows), 1e-12)
@@ -115,7 +123,8 @@ def test_a_floating_matrix_holds_distributions_that_members_share_not_classes() 
 def test_an_ensemble_of_one_is_an_ensemble() -> None:
     members, x, y = problem("float64", own=False, soft=False)
     alone, one = members[0], stack(members[:1])
-    assert np.asarray(fnnet.loss(one, x, y)).shape == (1,)
+    assert fnnet.losses(one, x, y).shape == (1, N)
+    assert fnnet.loss(one, x, y) == pytest.approx(fnnet.loss(alone, x, y), rel=1e-12)
     assert_close(take(fnnet.grads(one, x, y), 0), fnnet.grads(alone, x, y), 1e-12)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -92,14 +91,3 @@ def test_inputs_of_1e30_make_certain_and_finite_predictions(dtype: str) -> None:
     for leaf, right in zip(fnnet.tree_leaves(actual), gradient, strict=True):
         np.testing.assert_allclose(leaf, right, 1e-5, 1e-5 * np.abs(right).max())
     np.testing.assert_array_equal(fnnet.predict_proba(params, 1e30 * x), np.eye(4)[z.argmax(1)])
-
-
-@pytest.mark.parametrize("init", [fnnet.rmsprop_init, fnnet.sgd_init, fnnet.adam_init])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_at_a_learning_rate_of_zero_nothing_is_learnt(init: Any, dtype: str) -> None:
-    params = network(dtype)
-    _, x, y = oracles.problem()
-    state = dataclasses.replace(init(params), learning_rate=0.0)
-    *_, last = fnnet.train(state, fnnet.Split(x, y), rng=0, epochs=3, batch_size=2)
-    assert last.state.step == 12
-    assert fnnet.tree_equal(last.state.params, params)

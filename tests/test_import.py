@@ -90,7 +90,10 @@ def test_files_are_imported_when_they_are_asked_for() -> None:
     assert late <= loaded("", "from fnnet import *")
 
 
-MODULES = sorted(path.stem for path in (ROOT / "fnnet").glob("[!_]*.py"))
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT / "fnnet").with_suffix("").parts)
+    for path in (ROOT / "fnnet").rglob("[!_]*.py")
+)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -94,6 +94,15 @@ def test_an_array_given_as_a_read_only_view_may_be_used_on() -> None:
     assert layer.w.tolist() == [[1, 1]] * 3
 
 
+def test_a_read_only_array_whose_owner_can_write_again_may_be_used_on() -> None:
+    w = np.ones((3, 2))
+    w.setflags(write=False)
+    layer = Layer(w, np.zeros(2))
+    w.setflags(write=True)
+    w[...] = 7
+    assert layer.w.tolist() == [[1, 1]] * 3
+
+
 def test_memory_mapped_weights_may_be_used_on(tmp_path: Path) -> None:
     mapped = np.memmap(tmp_path / "w", np.float64, "w+", shape=(2, 2))
     layer = Layer(mapped, np.zeros(2))
@@ -368,6 +377,10 @@ def test_cross_entropy_agrees_with_scikit_learn() -> None:
 def test_one_hot_labels_are_classes() -> None:
     params, x, y = oracles.problem()
     rows = np.eye(4)[y.astype(int)]
+    for same in (rows.astype(int), rows.astype(bool), rows.astype("u1"), y[:, None], y.tolist()):
+        assert fnnet.loss(params, x, same) == fnnet.loss(params, x, rows)
+        assert fnnet.tree_equal(fnnet.grads(params, x, same), fnnet.grads(params, x, rows))
+    assert fnnet.loss(params, x, y > 1) == fnnet.loss(params, x, (y > 1).astype(int))
     for dtype in (np.uint8, np.int8, np.int32, np.uint64):
         labels: Array = y.astype(dtype)
         assert fnnet.loss(params, x, labels) == fnnet.loss(params, x, rows)
@@ -547,13 +560,15 @@ def test_an_ensemble_is_its_members_side_by_side(
         fnnet.forward(together, x),
         fnnet.loss_and_grads(together, x, y),
     )
-    assert np.asarray(loss).shape == (3,)
-    assert np.array_equal(loss, fnnet.loss(together, x, y))
+    losses = fnnet.losses(together, x, y).mean(-1)
+    assert losses.shape == (3,)
+    assert type(loss) is float
+    assert loss == fnnet.loss(together, x, y) == pytest.approx(losses.sum(), rel=1e-12)
     for e, member in enumerate(members):
         one = fnnet.tree_map(lambda leaf, e=e: leaf[e], gradient)
         expected_loss, expected = fnnet.loss_and_grads(member, xs[e], ys[e])
         np.testing.assert_allclose(logits[e], fnnet.forward(member, xs[e]), 1e-12, 1e-13)
-        np.testing.assert_allclose(np.asarray(loss)[e], expected_loss, 1e-12)
+        np.testing.assert_allclose(losses[e], expected_loss, 1e-12)
         assert fnnet.tree_allclose(one, expected, rtol=1e-11, atol=1e-14)
 
 
@@ -575,30 +590,62 @@ TAKES_XY: list[Callable[[Params, Any, Any], object]] = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [object, complex, bool, str, int, np.uint8, "m8[s]", "M8[s]"])
-def test_inputs_that_are_no_floats_are_refused(dtype: Any) -> None:
+@pytest.mark.parametrize("dtype", [object, complex, str, "m8[s]", "M8[s]"])
+def test_inputs_that_are_no_numbers_are_refused(dtype: Any) -> None:
     params, _, _ = oracles.problem()
     wrong = X.astype(int).astype(dtype)
     for f in TAKES_X:
-        with pytest.raises(TypeError, match="x must be an array of floats, got dtype "):
+        with pytest.raises(TypeError, match=r"^x must be an array of numbers, got dtype "):
             f(params, wrong)
     for g in TAKES_XY:
-        with pytest.raises(TypeError, match="x must be an array of floats, got dtype "):
+        with pytest.raises(TypeError, match=r"^x must be an array of numbers, got dtype "):
             g(params, wrong, Y)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [list, "i8", "i1", "u2", "b1", "f2", "f4", "f8"])
+def test_numbers_of_any_kind_are_inputs(make: Any, dtype: str) -> None:
+    params, _, y = oracles.problem()
+    params = cast(params, dtype)
+    ones = np.random.default_rng(0).integers(0, 2, (7, 6))
+    given: Any = ones.tolist() if make is list else ones.astype(make)
+    exact = ones.astype(dtype)
+    assert np.array_equal(fnnet.forward(params, given), fnnet.forward(params, exact))
+    assert fnnet.forward(params, given).dtype == dtype
+    loss, gradient = fnnet.loss_and_grads(params, given, y.tolist())
+    assert loss == fnnet.loss(params, exact, y)
+    assert fnnet.tree_equal(gradient, fnnet.grads(params, exact, y))
+
+
+def test_a_data_frame_is_an_array_of_numbers() -> None:
+    pandas = pytest.importorskip("pandas")
+    params, x, y = oracles.problem()
+    frame, column = pandas.DataFrame(x), pandas.Series(y)
+    assert np.array_equal(fnnet.forward(params, frame), fnnet.forward(params, x))
+    assert fnnet.loss(params, frame, column) == fnnet.loss(params, x, y)
+
+
+@pytest.mark.parametrize("dtype", [object, complex, bool, str, int, np.uint8, "m8[s]", "M8[s]"])
+def test_logits_that_are_no_floats_are_refused(dtype: Any) -> None:
+    wrong = X.astype(int).astype(dtype)
     for h in (fnnet.softmax, fnnet.log_softmax, lambda z: fnnet.cross_entropy(z, Y)):
         with pytest.raises(TypeError, match="logits must be an array of floats, got dtype "):
             h(wrong)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "hint"), [("u1", "; as_inputs makes floats of images"), ("i8", "")]
-)
-def test_images_that_are_no_inputs_yet_are_told_what_makes_them(dtype: str, hint: str) -> None:
+def test_bytes_are_told_what_makes_inputs_of_them_and_it_does() -> None:
     params, _, _ = oracles.problem()
-    with pytest.raises(
-        TypeError, match=rf"^x must be an array of floats, got dtype u?int\d+{hint}$"
-    ):
-        fnnet.forward(params, X.astype(dtype))
+    images = np.arange(42, dtype=np.uint8).reshape(7, 2, 3)
+    x = images.reshape(7, 6)
+    with pytest.raises(TypeError, match=r"^x must be floats, got uint8: write ") as caught:
+        fnnet.forward(params, x)
+    for advice in ("as_inputs(x) for images", "x / 255 for their rows", "x.astype('float64') for"):
+        assert advice in str(caught.value)
+    scaled = fnnet.forward(params, x / 255)
+    assert np.array_equal(fnnet.forward(params, fnnet.as_inputs(images, np.float64)), scaled)
+    assert np.array_equal(
+        fnnet.forward(params, x.astype("float64")), fnnet.forward(params, 1.0 * x)
+    )
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (5, 7), (5, 0), (), (5,), (6, 5), (5, 6, 1)])
@@ -608,8 +655,9 @@ def test_inputs_of_another_width_are_refused(shape: tuple[int, ...]) -> None:
     for f in TAKES_X:
         with pytest.raises(ValueError, match=message):
             f(params, np.zeros(shape))
+    batch = message if len(shape) > 1 else r"x must be a batch of shape \(N, d\) with N >= 1, got "
     for g in TAKES_XY:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=batch):
             g(params, np.zeros(shape), Y)
 
 
@@ -617,7 +665,9 @@ def test_inputs_of_another_width_are_refused(shape: tuple[int, ...]) -> None:
 def test_what_is_no_batch_has_no_loss(shape: tuple[int, ...]) -> None:
     params, _, _ = oracles.problem()
     for g in TAKES_XY:
-        with pytest.raises(ValueError, match=r"x must be a batch of shape .* got \("):
+        with pytest.raises(
+            ValueError, match=r"x must be a batch of shape \(N, d\) with N >= 1, got shape \("
+        ):
             g(params, np.zeros(shape), Y)
 
 
@@ -630,22 +680,27 @@ LABEL_ERRORS: list[tuple[Any, type[Exception], str]] = [
     (Y[:4], ValueError, r"y must hold 5 classes, shape \(5,\), got shape \(4,\)"),
     (Y[:0], ValueError, r"y must hold 5 classes, shape \(5,\), got shape \(0,\)"),
     (Y[0], ValueError, r"y must hold 5 classes, shape \(5,\), got shape \(\)"),
-    (Y[:, None], ValueError, r"y must hold 5 classes, shape \(5,\), got shape \(5, 1\)"),
-    (np.eye(4, dtype=int)[Y], ValueError, r"y must hold 5 classes, .* got shape \(5, 4\)"),
-    (Y * 1.0, ValueError, r"y as distributions must have shape \(5, 4\), got \(5,\)"),
+    (Y[:, None, None], ValueError, r"y must hold 5 classes, .* got shape \(5, 1, 1\)"),
+    (Y[None], ValueError, r"y must hold 5 classes, shape \(5,\), got shape \(1, 5\)"),
+    (np.eye(3, dtype=int)[Y % 3], ValueError, r"y must hold 5 classes, .* got shape \(5, 3\)"),
+    (np.eye(4, dtype=int)[Y] * 2, ValueError, "each row of y must be a distribution"),
+    (Y * 1.0, ValueError, r"shape \(5, 4\), got \(5,\): .* write y.astype\(int\)"),
     (np.full((5, 3), 1 / 3), ValueError, r"y as distributions must have shape \(5, 4\), got "),
     (np.full((4, 4), 0.25), ValueError, r"y as distributions must have shape \(5, 4\), got "),
     (np.full((5, 4), 0.26), ValueError, "each row of y must be a distribution"),
-    (np.full((5, 4), np.nan), ValueError, "each row of y must be a distribution"),
+    (np.full((5, 4), np.nan), ValueError, "y must hold numbers, got NaN in row 0, column 0"),
     (np.full((5, 4), np.inf), ValueError, "each row of y must be a distribution"),
     (np.full((5, 4), [1.5, -0.5, 0, 0]), ValueError, "each row of y must be a distribution"),
     (np.zeros((5, 4)), ValueError, "each row of y must be a distribution"),
-    (Y > 0, TypeError, "y must be an array of ints or floats, got dtype bool"),
-    (Y.astype(object), TypeError, "y must be an array of ints or floats, got dtype object"),
-    (Y.astype(str), TypeError, "y must be an array of ints or floats, got dtype <U"),
+    (Y.astype(object), TypeError, "y must be an array of numbers, got object: write classes, y ="),
+    (
+        Y.astype(str),
+        TypeError,
+        r"y must be an array of numbers, got <U.*: write classes, y = np.un",
+    ),
     (Y.astype(complex), TypeError, "y must be an array of ints or floats, got dtype complex"),
     (Y.astype("m8[s]"), TypeError, "y must be an array of ints or floats, got dtype timedelta"),
-    (None, TypeError, "y must be an array of ints or floats, got dtype object"),
+    (None, TypeError, "y must be an array of numbers, got object"),
 ]
 
 
@@ -712,8 +767,24 @@ def test_a_bias_that_a_map_made_short_is_not_stretched() -> None:
 
 def test_parameters_that_a_map_made_integers_are_refused() -> None:
     params = fnnet.tree_map(lambda leaf: leaf.astype(int), fnnet.init_params(0, (6, 4)))
-    with pytest.raises(TypeError, match="params must be arrays of one float dtype"):
+    with pytest.raises(TypeError, match="params must be arrays of float32 or float64, got int64"):
         fnnet.forward(params, X + 0.5)
+
+
+def test_parameters_in_half_precision_are_refused_and_told_the_way_out() -> None:
+    half = cast(fnnet.init_params(0, (6, 4)), "float16")
+    message = r"^params must be arrays of float32 or float64, got float16: write tree_map\("
+    for call in (lambda: fnnet.forward(half, X), lambda: fnnet.grads(half, X, Y)):
+        with pytest.raises(TypeError, match=message):
+            call()
+    single = fnnet.tree_map(lambda leaf: leaf.astype(np.float32), half)
+    assert fnnet.forward(single, X).dtype == np.float32
+
+
+def test_parameters_of_two_dtypes_are_refused() -> None:
+    params = Params((Layer(np.ones((6, 4)), np.ones(4, np.float32)),))
+    with pytest.raises(TypeError, match="params must be arrays of one float dtype, got "):
+        fnnet.forward(params, X)
 
 
 def test_a_bias_is_not_stretched_to_the_width_of_its_layer() -> None:
@@ -725,7 +796,9 @@ def test_a_bias_is_not_stretched_to_the_width_of_its_layer() -> None:
 
 
 def test_a_network_without_layers_is_refused() -> None:
-    with pytest.raises(ValueError, match="params must have at least one layer"):
+    with pytest.raises(
+        ValueError, match=r"params must have a tuple of at least one layer, got \(\)"
+    ):
         fnnet.forward(Params(()), X)
 
 

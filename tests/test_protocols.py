@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,21 +9,11 @@ import numpy as np
 import pytest
 
 import fnnet
+from fnnet.activations import ACTIVATIONS
+from fnnet.outputs import OUTPUTS
 from tests import oracles
 from tests.optimizers.shared import stacked
 from tests.protocol import CALLS, LEFT, DeviceArray
-
-OPTIMIZERS: dict[str, tuple[Callable[..., Any], Callable[..., Any], dict[str, Any]]] = {
-    "RMSProp": (fnnet.rmsprop_init, fnnet.rmsprop_update, {}),
-    "RMSProp, all options": (
-        fnnet.rmsprop_init,
-        fnnet.rmsprop_update,
-        {"momentum": 0.9, "centered": True, "eps_in_sqrt": True, "initial_scale": 1.0},
-    ),
-    "SGD": (fnnet.sgd_init, fnnet.sgd_update, {}),
-    "SGD, Nesterov": (fnnet.sgd_init, fnnet.sgd_update, {"momentum": 0.9, "nesterov": True}),
-    "Adam": (fnnet.adam_init, fnnet.adam_update, {}),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +76,32 @@ def test_loss_and_gradient_stay_on_the_device(example: tuple[fnnet.Params, Any, 
     params, x, y = example
     there = to_device(params)
     assert fnnet.loss(there, device(x), device(y)) == pytest.approx(fnnet.loss(params, x, y))
+    assert_same(fnnet.losses(there, device(x), device(y)), fnnet.losses(params, x, y))
+    assert_same(fnnet.input_grads(there, device(x), device(y)), fnnet.input_grads(params, x, y))
+    dz = np.ones((len(x), 4))
+    assert_same(fnnet.vjp(there, device(x), device(dz)), fnnet.vjp(params, x, dz))
+    s = np.arange(len(x)) / 2
+    weighted = fnnet.loss_and_grads(there, device(x), device(y), weights=device(s))
+    expected = fnnet.loss_and_grads(params, x, y, weights=s)
+    assert weighted[0] == pytest.approx(expected[0])
+    assert_same(weighted[1], expected[1])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_every_activation_and_output_stays_on_the_device(activation: str, output: str) -> None:
+    params, x, _ = oracles.problem((6, 5, 5, 4))
+    params = fnnet.Params(params.layers, activation, output)
+    there = fnnet.Params(to_device(params).layers, activation, output)
+    y = np.eye(4)[[0, 1, 2, 3, 0, 1, 2]]
+    loss, gradient = fnnet.loss_and_grads(there, device(x), device(y))
+    expected, right = fnnet.loss_and_grads(params, x, y)
+    assert loss == pytest.approx(expected)
+    assert_same(gradient, right)
+    for f in (fnnet.predict, fnnet.predict_proba):
+        result: Any = f(there, device(x))
+        assert type(result) is DeviceArray
+        np.testing.assert_allclose(result.get(), f(params, x), rtol=1e-12)
     assert_same(fnnet.grads(there, device(x), device(y)), fnnet.grads(params, x, y))
 
 
@@ -101,47 +116,6 @@ def test_softmax_and_its_logarithm_stay_on_the_device(
         np.testing.assert_allclose(result.get(), f(logits), rtol=1e-12)
     there = fnnet.cross_entropy(device(logits), device(y))
     assert there == pytest.approx(fnnet.cross_entropy(logits, y))
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_training_stays_on_the_device(name: str, example: tuple[fnnet.Params, Any, Any]) -> None:
-    init, update, options = OPTIMIZERS[name]
-    params, x, y = example
-    here, there = init(params, **options), init(to_device(params), **options)
-    for _ in range(20):  # so many that vanishing numbers are swept twice
-        here, loss = fnnet.train_step(here, x, y, update=update)
-        there, same = fnnet.train_step(there, device(x), device(y), update=update)
-        assert same == pytest.approx(loss)
-    assert_same_states(there, here)
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("own", [False, True], ids=["shared data", "own data"])
-def test_ensembles_train_on_the_device_each_member_at_its_rate(
-    name: str, own: bool, example: tuple[fnnet.Params, Any, Any]
-) -> None:
-    init, update, options = OPTIMIZERS[name]
-    params, x, y = example
-    members = stacked(params, fnnet.tree_map(lambda leaf: -leaf, params), params)
-    if own:
-        x, y = np.stack([x, 2 * x, -x]), np.stack([y, y[::-1], y])
-    rates = np.array([0.1, 0.01, 0.0])
-    here = init(members, rates, **options)
-    there = init(to_device(members), device(rates), **options)
-    for _ in range(3):
-        losses: Any = fnnet.loss(there.params, device(x), device(y))
-        assert type(losses) is DeviceArray
-        np.testing.assert_allclose(losses.get(), np.asarray(fnnet.loss(here.params, x, y)))
-        here = update(here, fnnet.grads(here.params, x, y))
-        there = update(there, fnnet.grads(there.params, device(x), device(y)))
-    assert_same_states(there, here)
-
-
-def assert_same_states(there: Any, here: Any) -> None:
-    for field in dataclasses.fields(here):
-        ours = getattr(here, field.name)
-        if isinstance(ours, fnnet.Params):
-            assert_same(getattr(there, field.name), ours)
 
 
 def test_what_recipes_add_stays_on_the_device(example: tuple[fnnet.Params, Any, Any]) -> None:

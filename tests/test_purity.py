@@ -20,16 +20,19 @@ import pytest
 
 import fnnet
 from fnnet.data import datasets
+from fnnet.optimizers.states import OPTIMIZERS
 from tests import oracles
 from tests.data.mirror import tiny_source
+from tests.optimizers.shared import every_option
 
 Array: TypeAlias = npt.NDArray[Any]
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
-ELSEWHERE = {"register_jax"}  # meant to change another library: test_jax
+# Meant to change something: another library (test_jax), or what is registered (test_your_own).
+ELSEWHERE = {"register_jax", "register"}
 # What these return is, or may be, their argument, as they say; it is read-only or was the caller's.
-SHARES = {"tree_leaves", "tree_ravel", "rmsprop_init", "sgd_init", "adam_init", "as_inputs"}
-SHARES |= {"clip_by_global_norm"}
+SHARES = {"tree_leaves", "tree_ravel", "first_state", "as_inputs", "clip_by_global_norm", "prepare"}
+SHARES |= {optimizer.init.__name__ for optimizer in OPTIMIZERS.values()}
 
 
 def call(*args: Any, **kwargs: Any) -> Arguments:
@@ -52,6 +55,7 @@ def arguments(folder: Path) -> dict[str, Arguments]:
     split = fnnet.Split(batch[1], batch[2])
     gradient = fnnet.grads(*batch)  # a tree that nobody has looked at yet
     state = fnnet.rmsprop_init(params, 0.1)
+    weights = locked(np.linspace(0, 2, len(x)))
     checkpoint = fnnet.Checkpoint(state, np.random.default_rng(0))
     saved, written = folder / "saved", folder / "written"
     fnnet.save_checkpoint(saved, checkpoint)
@@ -63,29 +67,37 @@ def arguments(folder: Path) -> dict[str, Arguments]:
         "log_softmax": call(logits),
         "cross_entropy": call(logits, batch[2]),
         "loss": call(*batch),
+        "losses": call(*batch, weights=weights),
         "grads": call(*batch),
+        "vjp": call(params, batch[1], locked(logits - 1)),
+        "input_grads": call(*batch, weights=weights),
         "loss_and_grads": call(*batch),
         "predict": call(*batch[:2]),
         "predict_proba": call(*batch[:2]),
-        "rmsprop_init": call(params, 0.1),
-        "rmsprop_update": call(state, gradient),
-        "sgd_init": call(params, 0.1, 0.9),
-        "sgd_update": call(fnnet.sgd_init(params, 0.1, 0.9), gradient),
-        "adam_init": call(params, 0.1),
-        "adam_update": call(fnnet.adam_init(params, 0.1), gradient),
+        **{each.init.__name__: call(params, 0.1) for each in OPTIMIZERS.values()},
+        **{each.update.__name__: call(each.init(params), gradient) for each in OPTIMIZERS.values()},
+        "first_state": call(state),
+        "update": call(state, gradient),
+        "within": call(0, 1),
+        "step_by_blocks": call(descent, fnnet.sgd_init(params, 0.1), gradient),
         "dropout_masks": call(0, params, 3, (0.1, 0.5)),
         "smooth_labels": call(batch[2], 4, 0.1),
         "clip_by_global_norm": call(gradient, 1e-3),
         "decay_weights": call(params, 0.1),
+        "l2_penalty": call(params, 0.1),
         "moving_average": call(params, gradient, 0.9),
         "stop_early": call([0.2, 0.1], 1),
         "batches": call(0, split, 3, np.float64),
+        "weighted_batches": call(0, split, 3, np.float64),
+        "class_weights": call(batch[2], 4),
         "as_inputs": call(split.x, np.float64),
         "hold_out": call(0, split, 3),
         "distort": call(0, locked(np.eye(16, dtype=np.uint8).reshape(4, 8, 8)), rotation=9.0),
         "train_step": call(state, *batch[1:]),
         "train": call(state, split, split, rng=0, epochs=2),
         "evaluate": call(params, split),
+        "prepare": call(split),
+        "train_epoch": call(state, split, 0, 3),
         "save_checkpoint": call(folder / "new", checkpoint),
         "load_checkpoint": call(saved),
         "load_digits": call(),
@@ -112,7 +124,11 @@ def more_arguments(folder: Path) -> dict[str, list[Arguments]]:
     gradient = fnnet.grads(params, x, y)
     many = fnnet.tree_map(lambda *leaves: np.stack(leaves), params, gradient)
     rates, both = locked(np.array([0.1, 0.2])), fnnet.grads(many, x, y)
-    every = fnnet.rmsprop_init(params, 0.1, momentum=0.9, centered=True, eps_in_sqrt=True)
+    found, weights = OPTIMIZERS.values(), locked(np.linspace(0, 2, len(x)))
+    options = {each: every_option(each) for each in found}
+    weighted = fnnet.Split(x, y, weights=weights)
+    seldom = fnnet.Split(locked(images * (images > 220)), locked(np.arange(7) % 4))
+    wide = fnnet.init_params(0, (64, 5, 4))
     fast = fnnet.sgd_init(params, 0.1, 0.9, nesterov=True)
     adam = fnnet.adam_update(fnnet.adam_init(params), gradient)
     checkpoint = fnnet.Checkpoint(adam, np.random.Generator(np.random.MT19937(0)))
@@ -121,7 +137,7 @@ def more_arguments(folder: Path) -> dict[str, list[Arguments]]:
     fnnet.save_checkpoint(saved, checkpoint)
     masks = fnnet.dropout_masks(0, params, 7, (0.5, 0.5))
     inputs = [call(many, x), call(params, x[0]), call(params, turned)]
-    labelled = [call(params, turned, y), call(many, x, y)]
+    labelled = [call(params, turned, y), call(many, x, y), call(params, x, y, weights=weights)]
     return {
         "init_params": [call(0, [3, 2], np.float64)],
         "forward": inputs,
@@ -129,28 +145,32 @@ def more_arguments(folder: Path) -> dict[str, list[Arguments]]:
         "log_softmax": [call(turned), call(x[0])],
         "cross_entropy": [call(locked(fnnet.forward(params, x)), y)],
         "loss": labelled,
+        "losses": labelled,
         "grads": labelled,
+        "vjp": [call(params, turned, y, masks), call(many, x, locked(np.ones((2, 7, 4))))],
+        "input_grads": labelled,
         "loss_and_grads": [*labelled, call(params, x, y, masks)],
         "predict": inputs,
         "predict_proba": inputs,
-        "rmsprop_init": [call(many, rates, momentum=0.9, initial_scale=1.0)],
-        "rmsprop_update": [
-            call(fnnet.rmsprop_update(every, gradient), gradient),
-            call(fnnet.rmsprop_init(many, rates), both),
-        ],
-        "sgd_init": [call(many, rates)],
-        "sgd_update": [
-            call(fnnet.sgd_update(fast, gradient), gradient),
-            call(fnnet.sgd_init(many, rates), both),
-        ],
-        "adam_init": [call(many, rates)],
-        "adam_update": [call(adam, gradient), call(fnnet.adam_init(many, rates), both)],
+        **{o.init.__name__: [call(many, rates, **options[o])] for o in found},
+        **{
+            o.update.__name__: [
+                call(o.update(o.init(params, **options[o]), gradient), gradient),
+                call(o.init(many, rates), both),
+            ]
+            for o in found
+        },
+        "first_state": [call(adam)],
+        "update": [call(fast, gradient), call(adam, gradient)],
+        "step_by_blocks": [call(descent, fnnet.sgd_init(many, rates), both)],
         "dropout_masks": [call(0, many, 3, [0.1, 0])],
         "smooth_labels": [call(y, 4, 0.1)],
         "clip_by_global_norm": [call(gradient, 1e9), call(both, 1e-3)],
         "decay_weights": [call(many, 0)],
+        "l2_penalty": [call(many, 0)],
         "moving_average": [call(params, gradient, 0.9, 3)],
         "batches": [call(0, fnnet.Split(images, y), 3)],
+        "weighted_batches": [call(0, weighted, 3)],
         "as_inputs": [call(images), call(turned, np.float64)],
         "hold_out": [call(0, fnnet.Split(images, y), 3)],
         "distort": [
@@ -159,7 +179,12 @@ def more_arguments(folder: Path) -> dict[str, list[Arguments]]:
         ],
         "train_step": [call(adam, turned, y)],
         "train": [call(fast, fnnet.Split(turned, y), rng=0, epochs=1, check_finite=False)],
-        "evaluate": [call(params, fnnet.Split(turned, y))],
+        "prepare": [call(seldom)],
+        "train_epoch": [
+            call(fnnet.rmsprop_init(wide, 0.1), fnnet.prepare(seldom), 0, 3),
+            call(fnnet.adam_init(wide), seldom, 0, 3),
+        ],
+        "evaluate": [call(params, weighted), call(many, fnnet.Split(turned, y))],
         "save_checkpoint": [call(folder / "new", checkpoint)],
         "load_checkpoint": [call(saved, fnnet.AdamState)],
         "read_idx": [call(packed)],
@@ -170,6 +195,10 @@ def more_arguments(folder: Path) -> dict[str, list[Arguments]]:
         "tree_equal": [call(pair, pair)],
         "tree_allclose": [call(pair, pair)],
     }
+
+
+def descent(g: Any, rate: Any, w: Any) -> list[Any]:
+    return [w - rate * g]
 
 
 def locked(array: Array) -> Array:

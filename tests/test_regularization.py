@@ -96,13 +96,15 @@ def test_members_of_an_ensemble_have_masks_of_their_own() -> None:
     members = [fnnet.init_params(seed, (6, 5, 4), np.float64) for seed in range(3)]
     _, x, y = oracles.problem()
     masks = fnnet.dropout_masks(0, stacked(*members), len(x), (0.2, 0.5))
-    loss, gradient = fnnet.loss_and_grads(stacked(*members), x, y, masks)
+    total, gradient = fnnet.loss_and_grads(stacked(*members), x, y, masks)
+    losses = []
     for e, member in enumerate(members):
         own = [None if mask is None else mask[e] for mask in masks]
         expected, theirs = fnnet.loss_and_grads(member, x, y, own)
-        assert np.asarray(loss)[e] == pytest.approx(expected, rel=1e-12)
+        losses.append(expected)
         ours = fnnet.tree_map(lambda leaf, e=e: leaf[e], gradient)
         assert fnnet.tree_allclose(ours, theirs, 1e-10)
+    assert total == pytest.approx(sum(losses), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_labels_that_cannot_be_smoothed_are_refused() -> None:
         fnnet.smooth_labels(np.array([3]), 3, 0.1)
     with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], got 1.1"):
         fnnet.smooth_labels(np.array([2]), 3, 1.1)
-    with pytest.raises(ValueError, match=r"y must be an array of one label or more, got"):
+    with pytest.raises(ValueError, match=r"y must be \(N,\) classes or"):
         fnnet.smooth_labels(np.array(2), 3, 0.1)
 
 
@@ -238,7 +240,7 @@ def test_adam_with_decayed_weights_is_adamw_of_pytorch() -> None:
 
 
 def test_amounts_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], or be .* \(\)\), got -1"):
+    with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], got -1"):
         fnnet.decay_weights(PARAMS, -1)
     with pytest.raises(ValueError, match="bound must be a finite number >= 0, got nan"):
         fnnet.clip_by_global_norm(PARAMS, np.nan)
@@ -340,7 +342,7 @@ def test_a_run_that_draws_from_the_loops_generator_resumes_bit_for_bit(tmp_path:
     split = fnnet.Split(digits.train.x[:100], digits.train.y[:100])
 
     def run(checkpoint: fnnet.Checkpoint[fnnet.AdamState], epochs: int) -> Any:
-        rng = checkpoint.rng
+        rng = checkpoint.rng.generator()
 
         def gradient(params: Params, x: Array, y: Any) -> tuple[float, Params]:
             masks = fnnet.dropout_masks(rng, params, len(x), (0.1, 0.5))
@@ -379,7 +381,7 @@ def test_a_checkpoint_of_another_optimizer_is_named(tmp_path: Path) -> None:
     state = fnnet.sgd_init(PARAMS, 0.1, 0.9)
     fnnet.save_checkpoint(tmp_path / "run", fnnet.Checkpoint(state, np.random.default_rng(0)))
     with pytest.raises(fnnet.CheckpointError, match="expected RMSPropState, got SGDState"):
-        fnnet.load_checkpoint(tmp_path / "run")
+        fnnet.load_checkpoint(tmp_path / "run", fnnet.RMSPropState)
     loaded = fnnet.load_checkpoint(tmp_path / "run", fnnet.SGDState)
     assert (loaded.state.momentum, loaded.state.velocity) == (0.9, None)
 
@@ -390,7 +392,7 @@ def test_a_state_without_an_update_of_its_own_needs_one() -> None:
         params: Params
 
     split = fnnet.Split(np.eye(6), np.zeros(6, int))
-    with pytest.raises(TypeError, match="update must be given for a state of type Plain"):
+    with pytest.raises(TypeError, match="got Plain: register its optimizer, or give an update"):
         fnnet.train(Plain(PARAMS), split, rng=0, epochs=1)
 
     def update(state: Plain, grads: Params) -> Plain:

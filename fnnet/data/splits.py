@@ -335,8 +335,7 @@ def class_weights(y: npt.ArrayLike, classes: int) -> FloatArray:
     if labels.min() < 0 or labels.max() >= classes:
         got = f"{labels.min()} to {labels.max()}"
         raise ValueError(f"y must hold classes in [0, {classes}), got {got}")
-    counts = np.bincount(labels, minlength=classes)
-    weights: FloatArray = (len(labels) / (classes * np.maximum(counts, 1)))[labels]
+    weights: FloatArray = len(labels) / classes / np.bincount(labels)[labels]
     return weights
 
 
@@ -362,7 +361,7 @@ def _divisor(x: Samples, divisor: float | None) -> float:
     if divisor is None:
         if x.dtype == np.uint8 and x.ndim == 2 and x.size:
             raise ValueError(
-                "x holds bytes in two axes, which may be images or plain numbers: write "
+                "x must not be a table of bytes, which may be images or plain numbers: write "
                 "Split(x, y, divisor=255) for images, Split(x, y, divisor=1) for plain numbers"
             )
         return BYTE if x.dtype == np.uint8 and x.ndim in (3, 4) else 1.0

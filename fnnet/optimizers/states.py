@@ -76,7 +76,8 @@ def register(
     ValueError
         If another state of this name is registered.
     """
-    if not (isinstance(state, type) and is_dataclass(state)):
+    frozen_too = getattr(getattr(state, "__dataclass_params__", None), "frozen", False)
+    if not (isinstance(state, type) and is_dataclass(state) and frozen_too):
         raise TypeError(f"state must be a frozen dataclass, got {state!r:.99}")
     if not (callable(init) and callable(update)):
         raise TypeError(f"init and update must be functions, got {init!r:.60} and {update!r:.60}")
@@ -209,6 +210,8 @@ def first_state(state: StateT) -> StateT:
     TypeError, ValueError
         If parameters do not fit each other or are not finite, or a number is out of its range.
     """
+    if not (is_dataclass(state) and hasattr(state, "params")):
+        raise TypeError(f"state must be that of an optimizer, got {type(state).__name__}")
     arguments.finite_network(state.params)
     check_state(state, type(state))
     changes: dict[str, Any] = {"params": frozen(state.params)}
@@ -255,7 +258,12 @@ def least_of(state: type, name: str) -> float:
 
 
 def check_setting(
-    name: str, value: Rate, least: float, below: float, params: Params | None = None
+    name: str,
+    value: Rate,
+    least: float,
+    below: float,
+    params: Params | None = None,
+    interval: str | None = None,
 ) -> None:
     """Raise where a value is neither a number in its range nor one such number for each member."""
     members = params.layers[0].w.shape[:-2] if params else ()
@@ -266,7 +274,7 @@ def check_setting(
         fits = is_number(value) and least <= float(value) < below
     if not fits:
         bounds = f"be a finite number >= {least:g}"
-        bounds = bounds if math.isinf(below) else f"lie in [{least:g}, {below:g})"
+        bounds = bounds if math.isinf(below) else f"lie in {interval or f'[{least:g}, {below:g})'}"
         each = f", or be one such number for each member of an ensemble (shape {members})"
         hint = ""
         if callable(value):

@@ -1,8 +1,9 @@
-"""What the tests of the optimizers share: gradients of every size, and PyTorch's answer to them."""
+"""What tests of the optimizers share: every option, gradients of all sizes, PyTorch's answer."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,23 @@ import pytest
 
 import fnnet
 from fnnet import Params
+from fnnet.optimizers.states import Optimizer, kinds
 from fnnet.optimizers.steps import FLUSH_EVERY
-from fnnet.trees import owned
-from tests.protocol import DeviceArray
 
 SIZES = (5, 4, 3)
+
+
+def every_option(optimizer: Optimizer[Any]) -> dict[str, Any]:
+    """All that an optimizer's first state can be told, switched on: flags, and shares of a half."""
+    taken = inspect.signature(optimizer.init).parameters
+    on: dict[str, Any] = {}
+    for field in dataclasses.fields(optimizer.state):
+        kind, bounds = kinds(optimizer.state)[field.name], field.metadata.get("range")
+        if field.name in taken and kind == "bool":
+            on[field.name] = True
+        elif field.name in taken and kind == "float" and bounds == (0, 1):
+            on[field.name] = 0.5
+    return on
 
 
 def like(params: Params, seed: int, scale: float = 1.0) -> Params:
@@ -60,37 +73,6 @@ def assert_a_hundred_steps_are_those_of_pytorch(
         assert ours.dtype == leaves[0].dtype
 
 
-def assert_members_step_as_each_would_alone(
-    init: Callable[[Params, Any], Any], update: Callable[[Any, Params], Any]
-) -> None:
-    """An ensemble with a learning rate for each member, and its members one by one."""
-    rates = np.array([0.1, 0.01, 0.0])
-    members = [fnnet.init_params(seed, SIZES) for seed in range(3)]
-    together = init(stacked(*members), rates)
-    alone = [init(member, float(rate)) for member, rate in zip(members, rates, strict=True)]
-    for step in range(3):
-        gradients = [like(member, 10 * step + i) for i, member in enumerate(members)]
-        together = update(together, stacked(*gradients))
-        alone = [update(s, g) for s, g in zip(alone, gradients, strict=True)]
-    expected = stacked(*(state.params for state in alone))
-    assert fnnet.tree_allclose(together.params, expected, rtol=1e-6, atol=1e-7)
-
-
-def assert_nothing_sinks_into_subnormal_numbers(
-    state: Any, update: Callable[[Any, Params], Any], steps: int = 1500
-) -> None:
-    """One gradient, then zeros: a pixel that is never lit again."""
-    zeros = fnnet.tree_map(np.zeros_like, state.params)
-    state = update(state, like(state.params, 0, 1e-10))
-    for step in range(steps):
-        state = update(state, zeros)
-        for name in state.__match_args__:
-            tree = getattr(state, name)
-            if isinstance(tree, Params) and name != "params" and step % 50 == 0:
-                vector = np.abs(fnnet.tree_ravel(tree)[0])
-                assert not np.any((vector > 0) & (vector < np.finfo(vector.dtype).tiny)), name
-
-
 def assert_only_what_eps_hides_is_swept(
     init: Callable[[Params, float], Any], update: Callable[[Any, Params], Any], eps: float
 ) -> None:
@@ -101,47 +83,3 @@ def assert_only_what_eps_hides_is_swept(
         state = dataclasses.replace(state, mean_squares=small, step=FLUSH_EVERY)
         after = update(state, one(0, "float32"))
         assert (number(after.mean_squares) == 0) == swept
-
-
-def assert_a_state_cannot_be_changed(state: Any) -> None:
-    for field in dataclasses.fields(state):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(state, field.name, 0)
-    assert not hasattr(state, "__dict__")
-    assert state == state
-    assert len({state, dataclasses.replace(state)}) == 2
-
-
-def assert_rates_given_as_an_array_may_be_used_on(init: Callable[[Params, Any], Any]) -> None:
-    rates = np.array([0.1, 0.2])
-    members = stacked(fnnet.init_params(0, SIZES), fnnet.init_params(1, SIZES))
-    states = [init(members, rates), init(members, owned(rates[:]))]
-    rates[:] = 7
-    assert [state.learning_rate.tolist() for state in states] == [[0.1, 0.2]] * 2
-
-
-def assert_settings_become_floats(init: Callable[..., Any], *names: str) -> None:
-    """Whatever numbers they were: a checkpoint holds Python's."""
-    state = init(fnnet.init_params(0, SIZES), **dict.fromkeys(names, np.float32(0.5)))
-    assert [type(getattr(state, name)) for name in names] == [float] * len(names)
-
-
-def assert_parameters_that_are_not_finite_are_refused(init: Callable[[Params], Any]) -> None:
-    with pytest.raises(ValueError, match="params must be finite"):
-        init(one(np.nan))
-
-
-def assert_updates_stay_on_the_device(
-    init: Callable[[Params], Any], update: Callable[[Any, Params], Any]
-) -> None:
-    """Three steps on arrays that cannot become NumPy's, and the same with NumPy's."""
-    device: Any = DeviceArray
-    params = fnnet.init_params(0, SIZES)
-    ours, theirs = init(fnnet.tree_map(device, params)), init(params)
-    for step in range(3):
-        gradient = like(params, step)
-        ours = update(ours, fnnet.tree_map(device, gradient))
-        theirs = update(theirs, gradient)
-    for a, b in zip(fnnet.tree_leaves(ours.params), fnnet.tree_leaves(theirs.params), strict=True):
-        assert isinstance(a, DeviceArray)
-        np.testing.assert_allclose(a.get(), b, 1e-6)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -42,32 +39,10 @@ def test_means_are_those_of_the_gradients() -> None:
     assert number(state.mean_squares) == 0.75 * 0.25 * 1 + 0.25 * 9
 
 
-def test_members_of_an_ensemble_step_as_each_would_alone() -> None:
-    optimizers.assert_members_step_as_each_would_alone(adam_init, adam_update)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_means_do_not_sink_into_subnormal_numbers(dtype: str) -> None:
-    state = adam_init(fnnet.init_params(0, (40, 30), dtype), beta1=0.5, beta2=0.9)
-    optimizers.assert_nothing_sinks_into_subnormal_numbers(state, adam_update)
-
-
 def test_squares_are_swept_only_where_eps_hides_them() -> None:
     optimizers.assert_only_what_eps_hides_is_swept(
         lambda params, eps: adam_init(params, 0.1, 0.9, 0.9, eps), adam_update, 8.4e-12
     )
-
-
-def test_a_state_cannot_be_changed() -> None:
-    optimizers.assert_a_state_cannot_be_changed(adam_init(fnnet.init_params(0, SIZES)))
-
-
-def test_rates_given_as_an_array_may_be_used_on() -> None:
-    optimizers.assert_rates_given_as_an_array_may_be_used_on(adam_init)
-
-
-def test_settings_become_floats() -> None:
-    optimizers.assert_settings_become_floats(adam_init, "beta1", "beta2", "eps")
 
 
 def test_settings_are_those_of_the_paper_where_none_are_given() -> None:
@@ -87,39 +62,3 @@ def test_blocks_are_updated_as_if_there_were_none() -> None:
         w -= 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
         state = adam_update(state, gradient)
     np.testing.assert_allclose(fnnet.tree_ravel(state.params)[0], w, 1e-4, 1e-5)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"learning_rate": np.nan}, "learning_rate must be a finite number >= 0.*, got nan"),
-        ({"beta1": 1.0}, r"beta1 must lie in \[0, 1\), got 1.0"),
-        ({"beta2": -0.1}, r"beta2 must lie in \[0, 1\), got -0.1"),
-        ({"eps": -1e-8}, "eps must be a finite number >= 0, got -1e-08"),
-    ],
-)
-def test_numbers_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
-    params = fnnet.init_params(0, SIZES)
-    with pytest.raises(ValueError, match=message):
-        adam_init(params, **changes)
-    with pytest.raises(ValueError, match=message):
-        adam_update(dataclasses.replace(adam_init(params), **changes), params)
-
-
-def test_parameters_that_are_not_finite_are_refused() -> None:
-    optimizers.assert_parameters_that_are_not_finite_are_refused(adam_init)
-
-
-def test_a_state_of_another_optimizer_is_refused() -> None:
-    state: Any = fnnet.sgd_init(one(0))
-    with pytest.raises(TypeError, match="state must be of type AdamState, got SGDState"):
-        adam_update(state, one(1))
-
-
-def test_a_gradient_of_another_structure_is_refused() -> None:
-    with pytest.raises(ValueError, match="grads must have the structure and shapes of state"):
-        adam_update(adam_init(one(1)), fnnet.init_params(0, SIZES))
-
-
-def test_updates_stay_on_the_device() -> None:
-    optimizers.assert_updates_stay_on_the_device(adam_init, adam_update)

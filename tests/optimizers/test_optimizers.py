@@ -1,7 +1,8 @@
-"""What the optimizers share: rates of members, the sweep of vanishing numbers, checks."""
+"""What steps share: rates of members, the sweep of vanishing numbers, ranges of settings."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,9 +12,9 @@ import pytest
 
 import fnnet
 from fnnet.checks import check_not_negative, check_share
+from fnnet.optimizers.states import check_setting
 from fnnet.optimizers.steps import (
     FLUSH_EVERY,
-    check_rate,
     each_rate,
     gradient_vector,
     lost_beside,
@@ -92,9 +93,9 @@ def test_each_parameter_has_the_rate_of_its_member() -> None:
 @pytest.mark.parametrize("rates", [[0.1, -0.1], [0.1, np.inf], [np.nan, 0.1], [0.1], [[0.1, 0.1]]])
 def test_rates_of_members_are_as_many_finite_numbers_from_zero_on(rates: Any) -> None:
     members = stacked(*[fnnet.init_params(seed, (3, 2)) for seed in range(2)])
-    check_rate(np.array([0.0, 0.1]), members)
-    with pytest.raises(ValueError, match=r"learning_rate must be .* \(shape \(2,\)\), got array"):
-        check_rate(np.array(rates), members)
+    check_setting("rate", np.array([0.0, 0.1]), 0, math.inf, members)
+    with pytest.raises(ValueError, match=r"^rate must be .* \(shape \(2,\)\), got array"):
+        check_setting("rate", np.array(rates), 0, math.inf, members)
 
 
 def test_memory_mapped_rates_may_be_used_on(tmp_path: Path) -> None:
@@ -105,13 +106,21 @@ def test_memory_mapped_rates_may_be_used_on(tmp_path: Path) -> None:
     assert not np.any(state.learning_rate)
 
 
-def test_a_bound_is_within_its_range() -> None:
+def test_a_range_holds_its_lower_bound_and_not_its_upper_one() -> None:
     members = stacked(*[fnnet.init_params(seed, (3, 2)) for seed in range(2)])
-    for whole in (1.0, np.array([0.0, 1.0])):
-        check_rate(whole, members, "amount", most=1)
-    for more in (1.001, np.array([0.0, 1.001])):
-        with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], or be one such number"):
-            check_rate(more, members, "amount", most=1)
+    for inside in (-1.0, 0.999, np.array([-1.0, 0.5]), np.array([-1, 0])):
+        check_setting("share", inside, -1, 1, members)
+    for outside in (1.0, -1.001, np.array([0.0, 1.0]), np.array([-1.001, 0.0]), [0.1, 0.1]):
+        with pytest.raises(
+            ValueError, match=r"^share must lie in \[-1, 1\), or be one such number"
+        ):
+            check_setting("share", outside, -1, 1, members)  # type: ignore[arg-type]  # the list
+
+
+def test_a_schedule_in_the_place_of_a_rate_is_told_where_it_belongs() -> None:
+    schedule: Any = fnnet.schedules.cosine(0.1, 10)
+    with pytest.raises(ValueError, match=r"learning_rate=schedule\(state\.step\)\) before each "):
+        fnnet.rmsprop_init(fnnet.init_params(0, (3, 2)), schedule)
 
 
 @pytest.mark.parametrize("wrong", [-1e-9, np.nan, np.inf, None, "a", np.array([0.1])])
