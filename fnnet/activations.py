@@ -168,7 +168,7 @@ def normal_cdf(z: FloatArray) -> FloatArray:
     """
     z = z.clip(-REACH, REACH)
     points, values = (np.asarray(table.astype(z.dtype), like=z) for table in _table())
-    nearest = np.rint(z * GRID).astype(np.intp) + REACH * GRID
+    nearest = np.rint(np.nan_to_num(z) * GRID).astype(np.intp) + REACH * GRID  # NaN has no place
     x = points[nearest]
     d = z - x
     total, term, before, hermite = d, d, np.zeros_like(x), np.ones_like(x)
@@ -205,9 +205,12 @@ def activation_of(value: str | Activation) -> Activation:
     Raises
     ------
     ValueError
-        If there is no such name; the message lists those that there are.
+        If there is no such name; the message lists those that there are. If the one given has the
+        name of another: a checkpoint, which has the name alone, would give that one back.
     """
     if isinstance(value, Activation):
+        if ACTIVATIONS.get(value.name, value) != value:
+            raise ValueError(f"activation must not be called {value.name!r}, as one of fnnet's is")
         return value
     one_of("activation", value, tuple(ACTIVATIONS))
     return ACTIVATIONS[value]
