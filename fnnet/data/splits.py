@@ -297,7 +297,7 @@ def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tupl
 
 def _by_class(y: Labels, order: npt.NDArray[np.intp], n: int) -> npt.NDArray[np.intp]:
     """The order, rearranged so that its first n have every class in proportion."""
-    if y.ndim != 1 or y.dtype.kind not in "iu":
+    if y.ndim != 1 or y.dtype.kind not in "iub":
         raise ValueError(f"stratify needs (N,) int classes, got {y.dtype} {y.shape}")
     shuffled = y[order]
     _, seen, kinds, counts = np.unique(
@@ -329,7 +329,7 @@ def class_weights(y: npt.ArrayLike, classes: int) -> FloatArray:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If y is not (N,) classes in [0, K).
 
     Examples
@@ -338,12 +338,13 @@ def class_weights(y: npt.ArrayLike, classes: int) -> FloatArray:
     array([0.66666667, 0.66666667, 0.66666667, 2.        ])
     """
     whole_number("classes", classes, 1)
-    labels = as_array("y", y)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.size == 0:
+    labels = _labels(y)
+    if labels.ndim != 1 or labels.dtype.kind not in "iub" or labels.size == 0:
         raise ValueError(f"y must be (N,) int classes, got {labels.dtype} {labels.shape}")
     if labels.min() < 0 or labels.max() >= classes:
         got = f"{labels.min()} to {labels.max()}"
         raise ValueError(f"y must hold classes in [0, {classes}), got {got}")
+    labels = labels.astype(np.intp)
     weights: FloatArray = len(labels) / classes / np.bincount(labels)[labels]
     return weights
 
