@@ -203,7 +203,7 @@ def use_idx(path: Path) -> None:
 
 def use_checkpoint(path: Path) -> None:
     checkpoint = fnnet.load_checkpoint(path, limit=LIMIT)
-    checkpoint.rng.permutation(9)
+    checkpoint.rng.generator().permutation(9)
     fnnet.forward(checkpoint.state.params, np.zeros(checkpoint.state.params.layers[0].w.shape[-2]))
 
 
