@@ -175,7 +175,7 @@ def sample_weights(
     """Weights of samples as a column of `like`'s dtype, and their sum; 1 and n without weights."""
     if weights is None:
         return 1.0, n
-    s = as_array("weights", weights)
+    s = _array("weights", weights)
     if s.dtype.kind not in "fiub" or s.shape != (n,):
         raise ValueError(f"weights must be ({n},) numbers >= 0, got {s.dtype} {s.shape}")
     if not bool(np.all(np.isfinite(s) & (s >= 0))):
@@ -331,11 +331,12 @@ def _not_traced(name: str, value: Any) -> None:
     )
 
 
-def at_least_two_axes(x: npt.ArrayLike) -> npt.ArrayLike:
-    """x itself, unless it is a single sample."""
-    if np.ndim(x) < 2:
-        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {np.shape(x)}")
-    return x
+def at_least_two_axes(x: npt.ArrayLike) -> npt.NDArray[Any]:
+    """x as an array, unless it is a single sample."""
+    array = _array("x", x)
+    if array.ndim < 2:
+        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {array.shape}")
+    return array
 
 
 def _one_dtype(params: Params) -> np.dtype[Any]:
