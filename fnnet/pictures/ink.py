@@ -60,20 +60,33 @@ def first_look(small: Plane) -> tuple[Look, Ink]:
     window = max(5, int(paper.WINDOW * min(small.shape[:2]))) | 1
     axis = paper.colour_axis(small, window)
     seen = paper.surface(small, window, axis)
-    dark, light = (paper.contrast(seen, each) for each in (True, False))
+    seen, dark, light = unruled(seen)
     look = Look(axis, window, strokes.polarity(seen.values, dark, light))
     return look, _ink(seen, dark if look.dark else light, look.dark)
+
+
+def unruled(seen: paper.Surface) -> tuple[paper.Surface, Plane, Plane]:
+    """A surface without printed lines, dark or light, and its contrasts of both polarities."""
+    planes = [paper.contrast(seen, dark) for dark in (True, False)]
+    plain = [without_lines(plane) for plane in planes]
+    if plain[0] is planes[0] and plain[1] is planes[1]:
+        return seen, planes[0], planes[1]
+    values = seen.values + (planes[0] - plain[0]) - (planes[1] - plain[1])
+    grey = seen.bright is seen.values
+    seen = replace(seen, values=values, bright=values if grey else seen.bright)
+    return seen, paper.contrast(seen, True), paper.contrast(seen, False)
 
 
 def closer_look(small: Plane, look: Look, near: strokes.Mask) -> Ink:
     """The ink that is seen in a part of a picture, near a mask."""
     seen = paper.surface(small, look.window, look.axis)
-    return _ink(seen, paper.contrast(seen, look.dark), look.dark, near).only(near)
+    plane = without_lines(paper.contrast(seen, look.dark))
+    return _ink(seen, plane, look.dark, near).only(near)
 
 
 def _ink(seen: paper.Surface, plane: Plane, dark: bool, near: strokes.Mask | None = None) -> Ink:
-    """Ink without printed lines; how strong it is, is taken from what lies near a mask."""
-    plane = without_lines(paper.evenly_lit(seen, plane, dark))
+    """Ink by its contrast; how strong it is, is taken from what lies near a mask."""
+    plane = paper.evenly_lit(seen, plane, dark)
     floor = max(FAINTEST, 5 * seen.noise)
     high = level(np.where(plane > floor if near is None else near, plane, 0))
     return Ink(seen.values, plane, plane > max(THRESHOLD * high, floor), high, floor)

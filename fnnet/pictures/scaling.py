@@ -47,7 +47,8 @@ def enlarge(plane: Plane, factor: int) -> Plane:
         return plane
     zoom = (factor, factor) + (1,) * (plane.ndim - 2)
     large = ndimage.zoom(plane, zoom, order=3, mode="nearest", grid_mode=True)
-    return np.asarray(large, np.float32)
+    # Cubic waves beside strokes would be darker than any paper.
+    return np.asarray(large.clip(plane.min(), plane.max()), np.float32)
 
 
 def resize(plane: Plane, shape: tuple[int, int]) -> Plane:

@@ -63,9 +63,9 @@ def traits_of(ink: Ink) -> Traits:
     inner = plane[inside]
     return Traits(
         length=area / widest**2,
-        width=widest / (max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1),
+        width=widest / (1 + int(max(rows[-1] - rows[0], columns[-1] - columns[0]))),
         runs=_runs(mask),
-        blobs=_blobs(depth),
+        blobs=_blobs(depth) if widest > 8 else 1,  # thin strokes are uneven by rounding
         outline=edge_share(ink.values[box], mask, high),
         spread=float(inner.std() / high) if inner.size else 0.0,
         soft=float(np.count_nonzero((near > 0.2) & (near < 0.8)) / rim),
