@@ -55,14 +55,18 @@ def to_working_size(pixels: Pixels, longest: float) -> tuple[Plane, float]:
     return enlarge(small, larger), factor / larger
 
 
-def first_look(small: Plane) -> tuple[Look, Ink]:
-    """How to look at a picture, decided on the whole of it, and the ink that is seen so."""
+def first_look(small: Plane, dark: bool | None = None) -> tuple[Look, Ink]:
+    """How to look at a picture, decided on the whole of it, and the ink that is seen so.
+
+    `dark` says whether ink is dark where that is known.
+    """
     window = max(5, int(paper.WINDOW * min(small.shape[:2]))) | 1
     axis = paper.colour_axis(small, window)
     seen = paper.surface(small, window, axis)
-    seen, dark, light = unruled(seen)
-    look = Look(axis, window, strokes.polarity(seen.values, dark, light))
-    return look, _ink(seen, dark if look.dark else light, look.dark)
+    seen, *planes = unruled(seen)
+    if dark is None:
+        dark = strokes.polarity(seen.values, *planes)
+    return Look(axis, window, dark), _ink(seen, planes[0 if dark else 1], dark)
 
 
 def unruled(seen: paper.Surface) -> tuple[paper.Surface, Plane, Plane]:
@@ -77,11 +81,45 @@ def unruled(seen: paper.Surface) -> tuple[paper.Surface, Plane, Plane]:
     return seen, paper.contrast(seen, True), paper.contrast(seen, False)
 
 
-def closer_look(small: Plane, look: Look, near: strokes.Mask) -> Ink:
-    """The ink that is seen in a part of a picture, near a mask."""
-    seen = paper.surface(small, look.window, look.axis)
-    plane = without_lines(paper.contrast(seen, look.dark))
-    return _ink(seen, plane, look.dark, near).only(near)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a picture around a small object, closer; `gate` is where the object is in it."""
+
+    small: Plane
+    gate: strokes.Mask
+    look: Look
+
+
+def part_of(
+    pixels: Pixels, piece: strokes.Piece, mask: strokes.Mask, scale: int, look: Look
+) -> Part:
+    """A small object from as many pixels as the picture has of it."""
+    from scipy import ndimage
+
+    margin = piece.size // 2 + 2
+    top, left = max(piece.top - margin, 0), max(piece.left - margin, 0)
+    gate = mask[top : piece.bottom + margin, left : piece.right + margin]
+    gate = ndimage.binary_dilation(gate, strokes.EIGHT, iterations=2)
+    rows = slice(top * scale, (top + gate.shape[0]) * scale)
+    columns = slice(left * scale, (left + gate.shape[1]) * scale)
+    factor = max(1, round(piece.size * scale / (1.25 * FINE)))
+    small = reduce(pixels[rows, columns], factor)
+    places = (np.arange(small.shape[axis]) * factor // scale for axis in (0, 1))
+    window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
+    return Part(small, gate[np.ix_(*places)], replace(look, window=window))
+
+
+def is_dark(part: Part) -> bool:
+    """Whether ink is dark, by a part of a picture that shows it closer."""
+    seen = paper.surface(part.small, part.look.window, part.look.axis)
+    return strokes.polarity(seen.values, *(paper.contrast(seen, dark) for dark in (True, False)))
+
+
+def closer_look(part: Part) -> Ink:
+    """The ink of a small object."""
+    seen = paper.surface(part.small, part.look.window, part.look.axis)
+    plane = without_lines(paper.contrast(seen, part.look.dark))
+    return _ink(seen, plane, part.look.dark, part.gate).only(part.gate)
 
 
 def _ink(seen: paper.Surface, plane: Plane, dark: bool, near: strokes.Mask | None = None) -> Ink:
@@ -97,24 +135,6 @@ def level(plane: Plane) -> float:
     from scipy import ndimage
 
     return strokes.weighted_quantile(ndimage.grey_opening(plane, size=(2, 2)), 0.6)
-
-
-def finer(pixels: Pixels, piece: strokes.Piece, mask: strokes.Mask, scale: int, look: Look) -> Ink:
-    """The ink of a small object from as many pixels as the picture has of it."""
-    from scipy import ndimage
-
-    margin = piece.size // 2 + 2
-    top, left = max(piece.top - margin, 0), max(piece.left - margin, 0)
-    gate = mask[top : piece.bottom + margin, left : piece.right + margin]
-    gate = ndimage.binary_dilation(gate, strokes.EIGHT, iterations=2)
-    rows = slice(top * scale, (top + gate.shape[0]) * scale)
-    columns = slice(left * scale, (left + gate.shape[1]) * scale)
-    factor = max(1, round(piece.size * scale / (1.25 * FINE)))
-    small = reduce(pixels[rows, columns], factor)
-    places = (np.arange(small.shape[axis]) * factor // scale for axis in (0, 1))
-    gate = gate[np.ix_(*places)]
-    window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
-    return closer_look(small, replace(look, window=window), gate)
 
 
 def image_of(ink: Ink, form: Form) -> Image:
