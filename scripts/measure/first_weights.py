@@ -10,7 +10,7 @@ set is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from fnnet_scripts.options import Parser
 import fnnet
 from fnnet import Params, Split
 
-SCALES = {
+SCALES: dict[str, Callable[[int, int], float]] = {
     "he": lambda inputs, outputs: 2 / inputs,
     "glorot": lambda inputs, outputs: 2 / (inputs + outputs),
     "lecun": lambda inputs, outputs: 1 / inputs,
@@ -46,13 +46,12 @@ def fits(
     sizes = (int(np.prod(x.x.shape[1:])), hidden, classes)
     members = [start(seed, sizes, scheme) for seed in range(seeds)]
     together = fnnet.tree_map(lambda *leaves: np.stack(leaves), *members)
-    for record in fnnet.train(fnnet.rmsprop_init(together), x, rng=0, epochs=epochs):
-        pass
+    *_, record = fnnet.train(fnnet.rmsprop_init(together), x, rng=0, epochs=epochs)
     return [one.accuracy for one in fnnet.evaluate(record.state.params, held_out).members]
 
 
 def folds(name: str) -> Iterator[tuple[Split, Split]]:
-    """Five stratified folds of one of scikit-learn's tables, standardised on their training part."""
+    """Five stratified folds of a table of scikit-learn's, standardised on their training part."""
     from sklearn import datasets
     from sklearn.model_selection import StratifiedKFold
 

@@ -3,8 +3,8 @@
     python scripts/prove/mutate.py network optimizers/sgd storage
 
 A module is named by its path in fnnet/, a folder for all of its modules; without names all have
-their turn. The tests of fnnet/optimizers/sgd.py are those of tests/optimizers/test_sgd.py, and those
-that the table `TESTS` names besides.
+their turn. The tests of fnnet/optimizers/sgd.py are those of tests/optimizers/test_sgd.py, and
+those that the table `TESTS` names besides.
 
 Each mutant differs in one place: an operator, a comparison, a condition, a number, a keyword, a
 slice, a statement left out. It lives in a copy of the tree, where the tests of its module run until
@@ -270,7 +270,7 @@ def modules(names: Sequence[str]) -> list[str]:
 
 
 def tests_of(module: str) -> list[str]:
-    """Files with tests of a module: the mirrored one, or that of its folder, and those of `TESTS`."""
+    """Files with tests of a module: the mirrored one, or its folder's, and those of `TESTS`."""
     *folder, stem = module.split("/")
     mirrors = [f"{'/'.join([*folder, ''])}test_{stem}"]
     mirrors += [f"test_{folder[-1]}"] if folder else []  # fnnet/plots/ has tests/test_plots.py
