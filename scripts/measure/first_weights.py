@@ -38,7 +38,9 @@ def start(seed: int, sizes: tuple[int, ...], scheme: str) -> Params:
     return Params((*hidden, fnnet.Layer(last.w * scale, last.b)))
 
 
-def fits(x: Split, held_out: Split, scheme: str, seeds: int, hidden: int, epochs: int) -> list[float]:
+def fits(
+    x: Split, held_out: Split, scheme: str, seeds: int, hidden: int, epochs: int
+) -> list[float]:
     """Accuracy on what is held out, of so many seeds trained side by side."""
     classes = int(x.y.max()) + 1
     sizes = (int(np.prod(x.x.shape[1:])), hidden, classes)
@@ -75,7 +77,8 @@ def main() -> None:
         cells = []
         for name in TABLES:
             accuracies = [
-                np.array(fits(train, test, scheme, 10, 32, options.epochs)) for train, test in folds(name)
+                np.array(fits(train, test, scheme, 10, 32, options.epochs))
+                for train, test in folds(name)
             ]
             cells.append(_cell(100 * np.concatenate(accuracies)))
         if options.mnist:

@@ -11,6 +11,9 @@ A file that breaks this is kept, and its name printed.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
 import argparse
 import gzip
 import io
@@ -200,7 +203,7 @@ def use_idx(path: Path) -> None:
 
 def use_checkpoint(path: Path) -> None:
     checkpoint = fnnet.load_checkpoint(path, limit=LIMIT)
-    checkpoint.rng.permutation(9)
+    checkpoint.rng.generator().permutation(9)
     fnnet.forward(checkpoint.state.params, np.zeros(checkpoint.state.params.layers[0].w.shape[-2]))
 
 
@@ -250,9 +253,7 @@ def peak_memory() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reader", choices=("idx", "checkpoint"))
     parser.add_argument("--count", type=int, default=10_000, metavar="N", help="default: 10000")
     parser.add_argument("--seed", type=int, default=0, metavar="N")

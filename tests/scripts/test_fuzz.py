@@ -148,11 +148,11 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_history_of_ten_thousand_epochs_is_within_the_limit(tmp_path: Path) -> None:
-    row = fnnet.Metrics(10_000, *[1 / 3] * 5)
+    row = fnnet.Metrics(10_000, 1 / 3, 1 / 3, 1 / 3, 1 / 3, 1 / 3)
     state = fnnet.rmsprop_init(fnnet.init_params(0, (3, 2)))
     saved = fnnet.Checkpoint(state, np.random.default_rng(0), 10_000, (row,) * 10_000)
     fnnet.save_checkpoint(tmp_path / "c", saved)
-    assert fnnet.load_checkpoint(tmp_path / "c").history == saved.history
+    assert repr(fnnet.load_checkpoint(tmp_path / "c").history) == repr(saved.history)
 
 
 def test_a_machine_without_memory_is_not_blamed_on_the_file(
