@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet.activations import Activation, activation_of
-from fnnet.checks import FloatArray, as_array, instance_of
+from fnnet.checks import FloatArray, as_array, instance_of, is_array
 from fnnet.outputs import output_of
 from fnnet.params import Layer, Params
 from fnnet.trees import Layout, layout_of, tree_leaves
@@ -57,6 +57,8 @@ def finite_network(params: Params) -> None:
     """Raise as `check_network`, and where a value is not finite."""
     check_network(params)
     for i, leaf in enumerate(tree_leaves(params)):
+        if leaf.size == 0:
+            raise ValueError(f"params must not be empty, leaf {i} has the shape {leaf.shape}")
         if not np.all(np.isfinite(leaf)):
             raise ValueError(f"params must be finite, leaf {i} of shape {leaf.shape} is not")
 
@@ -178,8 +180,12 @@ def sample_weights(
         raise ValueError(f"weights must be ({n},) numbers >= 0, got {s.dtype} {s.shape}")
     if not bool(np.all(np.isfinite(s) & (s >= 0))):
         raise ValueError("weights must be finite and >= 0, got some that are not")
-    column = s.astype(like.dtype)[:, None]
-    return column, float(column.sum()) or 1.0  # all zero: loss and gradient are zero
+    with np.errstate(over="ignore"):
+        column = s.astype(like.dtype)[:, None]
+        total = float(column.sum())
+    if not np.isfinite(total):
+        raise ValueError(f"weights must have a finite sum in {like.dtype}, got larger ones")
+    return column, total or 1.0  # all zero: loss and gradient are zero
 
 
 def labels(output: str, y: npt.ArrayLike, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
@@ -197,7 +203,7 @@ def labels(output: str, y: npt.ArrayLike, shape: tuple[int, ...], like: FloatArr
     TypeError, ValueError
         As `loss`.
     """
-    values = as_array("y", y)
+    values = _array("y", y)
     if values.dtype.kind in "OSUT":
         raise TypeError(f"y must be an array of numbers, got {values.dtype}: {ENCODE}")
     if values.dtype.kind not in "fiub":
@@ -296,7 +302,7 @@ def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Flo
 
 def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
     """A value as an array of this dtype, where it is plain what its numbers are."""
-    array = as_array(name, value)
+    array = _array(name, value)
     if array.dtype == dtype:
         return array
     if array.dtype == np.uint8:
@@ -310,6 +316,21 @@ def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
     return array.astype(dtype)
 
 
+def _array(name: str, value: Any) -> npt.NDArray[Any]:
+    _not_traced(name, value)
+    return as_array(name, value)
+
+
+def _not_traced(name: str, value: Any) -> None:
+    if type(value) is np.ndarray or all(kind.__name__ != "Tracer" for kind in type(value).__mro__):
+        return
+    raise TypeError(
+        f"{name} must not be a tracer of JAX, which cannot follow NumPy: write "
+        "fnnet.grads(params, x, y), or fnnet.vjp(params, x, dz) for a loss of your own; with "
+        "register_jax(), JAX differentiates what jax.numpy makes of params.layers"
+    )
+
+
 def at_least_two_axes(x: npt.ArrayLike) -> npt.ArrayLike:
     """x itself, unless it is a single sample."""
     if np.ndim(x) < 2:
@@ -320,6 +341,13 @@ def at_least_two_axes(x: npt.ArrayLike) -> npt.ArrayLike:
 def _one_dtype(params: Params) -> np.dtype[Any]:
     for i, layer in enumerate(params.layers):
         instance_of(Layer, f"layer {i} of params", layer)
+        for leaf in (layer.w, layer.b):
+            _not_traced("params", leaf)
+            if hasattr(leaf, "__array__") and not is_array(leaf):
+                raise TypeError(
+                    f"params must hold NumPy's arrays, got {type(leaf).__name__}: "
+                    "write jax.tree.map(np.asarray, params)"
+                )
     dtypes = {leaf.dtype for leaf in tree_leaves(params)}
     if len(dtypes) != 1:
         raise TypeError(f"params must be arrays of one float dtype, got {sorted(map(str, dtypes))}")

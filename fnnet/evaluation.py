@@ -131,14 +131,17 @@ def _label_sums(z: FloatArray, y: FloatArray, s: FloatArray, shift: Any) -> Sums
 def _number_sums(z: FloatArray, y: FloatArray, s: FloatArray, shift: Any) -> Sums:
     # About the first label: squares of large numbers would hide their differences.
     d = y.astype(np.float64) - shift
-    return ((s * d).sum(0), (s * d**2).sum(0), (s * (y - z.astype(np.float64)) ** 2).sum(0))
+    squares = (s * (y - z.astype(np.float64)) ** 2).sum(0)
+    return np.array(len(y)), (s * d).sum(0), (s * d**2).sum(0), squares
 
 
 def _class_scores(total: Any, right: Any, counts: Any) -> tuple[Any, ...]:
     return float(right / total), counts if counts.size else None
 
 
-def _number_scores(total: Any, first: Any, second: Any, residual: Any) -> tuple[Any, ...]:
+def _number_scores(total: Any, n: Any, first: Any, second: Any, residual: Any) -> tuple[Any, ...]:
+    if n < 2:  # one number has no spread to explain
+        return math.nan, None, math.nan
     spread = second - first**2 / total
     flat = spread <= 1e-12 * np.maximum(second, np.finfo(np.float64).tiny)
     r2 = np.where(flat, np.where(residual == 0, 1.0, 0.0), 1 - residual / np.where(flat, 1, spread))

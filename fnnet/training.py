@@ -87,7 +87,7 @@ def train_step(
     >>> state.step, round(loss, 4)
     (1, 0.6931)
     """
-    update = update or update_of(state)
+    update = _update(state, update)
     weighted = {} if weights is None else {"weights": weights}
     loss, grads = gradient(state.params, x, y, **weighted)
     return update(state, grads), loss
@@ -159,7 +159,7 @@ def train(
     if epoch is not None and (gradient is not loss_and_grads or update is not None):
         other = "gradient" if gradient is not loss_and_grads else "update"
         raise ValueError(f"{other} must not be given beside epoch, which makes its own steps")
-    update = update or update_of(state)
+    update = _update(state, update)
     whole_number("epochs", epochs, 0)
     whole_number("start", start, 0)
     for split in (train, test):
@@ -193,6 +193,10 @@ def train(
     batches = math.ceil(len(train) / batch_size)
     one = steps if epoch is None else whole
     return _epochs(one, state, train, test, rng, numbers, batches, check_finite)
+
+
+def _update(state: StateT, update: Update[StateT] | None) -> Update[StateT]:
+    return update if update is not None and hasattr(state, "params") else update_of(state)
 
 
 def _epochs(

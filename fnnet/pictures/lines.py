@@ -1,4 +1,4 @@
-"""Printed lines: thin, straight, across most of the picture. They go; strokes that cross them stay."""
+"""Printed lines: thin, straight, across most of the picture. Strokes that cross them stay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _without_rows(plane: Plane) -> Plane:
         return plane
     # What is as thin as a line: a flat stroke that lies on a line is thicker, and stays.
     rows = np.count_nonzero(band, axis=0)
-    labels, n = ndimage.label(band[:, int(rows.argmax())])
+    n = ndimage.label(band[:, int(rows.argmax())])[1]
     size = round(rows.max() / max(n, 1)) + 2
     thin = plane - ndimage.grey_opening(plane, size=(size, 1))
     return np.where(ndimage.binary_dilation(band, np.ones((3, 1), bool)), plane - thin, plane)
@@ -64,7 +64,7 @@ def _straight(mask: npt.NDArray[np.bool_]) -> list[tuple[Points, Points, float]]
     """Points of the areas of a mask, those of one line together, and the line's thickness."""
     from scipy import ndimage
 
-    labels, n = ndimage.label(mask, EIGHT)
+    labels = ndimage.label(mask, EIGHT)[0]
     boxes = ndimage.find_objects(labels)
     points = []
     for i, box in enumerate(boxes, 1):

@@ -56,7 +56,7 @@ def open_picture(path: StrPath) -> Array8:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            with Image.open(os.fspath(path)) as picture:
                 _check_size(picture)
                 return _pixels(ImageOps.exif_transpose(picture))
     except Image.DecompressionBombError as error:

@@ -20,46 +20,41 @@ DARKEST = 24.0  # of 255: the least brightness of paper that contrasts are compa
 
 
 @dataclass(frozen=True, slots=True)
-class Contrast:
-    """How far each point stands out from its paper, in units of the values' own, by polarity.
+class Surface:
+    """A picture along one axis of colours, smoothed, with its brightness.
 
-    `values` are the smoothed pixels, along one axis of colours; `dark` is the contrast of dark ink
-    on lighter paper, `light` the opposite; `noise` is the standard
-    deviation of the smoothed picture's own noise.
+    `noise` is the standard deviation of the noise that is left; `window` is wider than any stroke.
     """
 
     values: Plane
-    dark: Plane
-    light: Plane
-    above: Plane
-    below: Plane
+    bright: Plane
     noise: float
+    window: int
 
 
-def contrast(pixels: Plane, window: int, axis: Plane | None = None) -> Contrast:
-    """Contrast of smoothed pixels with their paper, of both polarities.
-
-    Parameters
-    ----------
-    pixels : (H, W) brightness or (H, W, 3) colours, from 0 to 255
-    window : pixels, wider than any stroke
-    axis : (3,) the direction in colours in which ink differs, as from `colour_axis`
-    """
+def surface(pixels: Plane, window: int, axis: Plane | None) -> Surface:
+    """Pixels, (H, W) or (H, W, 3), along an axis as from `colour_axis`, smoothed."""
     values, noise = smooth(pixels if axis is None else pixels @ axis)
-    paper, ground = closing(values, window), opening(values, window)
-    if axis is None:
-        above, below = paper, ground
+    bright = values if axis is None else np.asarray(pixels.mean(axis=2), np.float32)
+    return Surface(values, bright, noise, window)
+
+
+def contrast(seen: Surface, dark: bool) -> Plane:
+    """How far each point stands out from the paper, as dark ink or as light ink."""
+    values = seen.values if dark else -seen.values
+    return closing(values, seen.window) - values
+
+
+def evenly_lit(seen: Surface, plane: Plane, dark: bool) -> Plane:
+    """Contrast as if the light were the same everywhere and the paper had no noise."""
+    sign = 1 if dark else -1
+    if seen.bright is seen.values:
+        paper = seen.values + sign * plane
     else:
-        bright = pixels.mean(axis=2)
-        above, below = closing(bright, window), opening(bright, window)
-    return Contrast(values, paper - values, values - ground, above, below, noise)
-
-
-def evenly_lit(both: Contrast, dark: bool) -> Plane:
-    """The contrast of one polarity as if the light were the same everywhere."""
-    plane, paper = (both.dark, both.above) if dark else (both.light, both.below)
-    usual = float(np.median(paper))
-    plane = np.maximum(plane - np.median(plane), 0)  # the highest of noisy paper is no paper
+        paper = sign * closing(sign * seen.bright, seen.window)
+    usual = float(np.median(paper[::2, ::2]))
+    # The paper is taken from the greatest values of its noise: bare paper has contrast with it.
+    plane = np.maximum(plane - np.median(plane[::2, ::2]), 0)
     return np.asarray(plane * ((usual + DARKEST) / (np.maximum(paper, 0) + DARKEST)), np.float32)
 
 
@@ -96,18 +91,13 @@ def noise_of(values: Plane) -> float:
 
 
 def closing(values: Plane, window: int) -> Plane:
-    """What remains when dark things narrower than the window are filled with what surrounds them."""
+    """What remains when dark things narrower than the window are filled with their surroundings."""
     from scipy import ndimage
 
     half = window // 2  # paper goes on beyond the edge
     highest = ndimage.maximum_filter(np.pad(values, half, mode="edge"), window, mode="nearest")
     filled = ndimage.minimum_filter(highest, window, mode="nearest")
     return np.asarray(filled[half:-half, half:-half], np.float32)
-
-
-def opening(values: Plane, window: int) -> Plane:
-    """What remains when light things narrower than the window are filled."""
-    return -closing(-values, window)
 
 
 def colour_axis(pixels: Plane, window: int) -> npt.NDArray[np.float32] | None:

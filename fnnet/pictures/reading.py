@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from fnnet.pictures import paper, strokes, writing
+from fnnet.pictures import strokes, writing
 from fnnet.pictures.forms import Form
-from fnnet.pictures.lines import without_lines
-from fnnet.pictures.scaling import Image, Pixels, Plane, enlarge, fit, reduce
+from fnnet.pictures.ink import FINE, Ink, finer, first_look, image_of, to_working_size
+from fnnet.pictures.scaling import Image, Pixels, Plane
 
 LONGEST = 320  # pixels: the longer side of what is analysed
-SHORTEST = 112  # a smaller picture is enlarged
-FINE = 80  # pixels of an object's longer side from which its strokes are told well
-FAINTEST = 12.0  # of 255: the least contrast between ink and paper
+AGAIN = 2.5  # times as large: what is analysed where nothing was found
+SPECK = 6  # points: what has fewer is no stroke
+REST = 0.4  # of all that stands out: the share that may be no writing
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object: its box in the picture's pixels, its image, and why it may be no writing."""
+    """An object: its image, and where it is.
 
-    top: float
-    left: float
-    bottom: float
-    right: float
+    `box` is its top, left, bottom and right in the picture's pixels, `image` the (side, side) uint8
+    image that the network takes, 255 for ink, `doubt` why it may be no writing.
+    """
+
+    box: tuple[float, float, float, float]
     image: Image
-    doubt: str | None = None
+    doubt: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What a reading saw on its way, to be looked at."""
+    """What a reading saw on its way, to be looked at.
+
+    `small` is the picture at the size that was analysed, `contrast` how far each point stands out
+    from its paper, printed lines removed, `ink` what stands out far enough; `scale` is how many of
+    the picture's pixels one of theirs is.
+    """
 
     small: Plane
     contrast: Plane
     ink: strokes.Mask
+    scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +54,95 @@ class Reading:
     steps: Steps
 
 
-@dataclass(frozen=True, slots=True)
-class _Ink:
-    """Ink of one polarity on a plane: its contrast and level, the noise, the smoothed values."""
-
-    values: Plane
-    plane: Plane
-    mask: strokes.Mask
-    high: float
-    floor: float
-
-
 def read_picture(pixels: Pixels, form: Form) -> Reading:
-    """Find what is written in a picture."""
+    """Find what is written in a picture, as a person would read it.
+
+    Ink is what stands out from its local paper, in brightness or colour, dark or light, whichever
+    surrounds no other ink. Printed lines, borders, shadows and specks are left out; strokes that
+    hang apart by less than their size are gathered.
+
+    Parameters
+    ----------
+    pixels : (H, W) or (H, W, 3) array from 0 to 255, of integers or floats
+    form : where the ink lies in the images that the network was trained on
+
+    Returns
+    -------
+    Reading
+        What was found, from left to right, and in `refusal` why it is not one piece of writing:
+        None where it is.
+
+    Raises
+    ------
+    ValueError
+        If the pixels have another shape, no pixel, or values beyond 0 and 255.
+
+    Examples
+    --------
+    >>> from fnnet.pictures import FORMS
+    >>> page = np.full((100, 100), 240, np.uint8)
+    >>> page[20:80, 50:58] = 30
+    >>> reading = read_picture(page, FORMS["mnist"])
+    >>> reading.refusal, reading.found[0].image.shape
+    (None, (28, 28))
+    >>> read_picture(page[:, :40], FORMS["mnist"]).refusal
+    'blank: nothing stands out from the paper'
+    """
+    pixels = _checked(np.asarray(pixels))
+    if _is_trained_on(pixels, form):
+        image = pixels.astype(np.uint8)
+        plane = image.astype(np.float32)
+        whole = Found((0.0, 0.0, float(form.side), float(form.side)), image, None)
+        return Reading((whole,), None, Steps(plane, plane, plane > 0, 1.0))
     reading = _read(pixels, form, LONGEST)
     if not reading.found and max(pixels.shape[:2]) > 1.5 * LONGEST:
-        reading = _read(pixels, form, 2.5 * LONGEST)  # what is too small to be seen at first
+        reading = _read(pixels, form, AGAIN * LONGEST)  # what is too small to be seen at first
     return reading
 
 
+def _checked(pixels: Pixels) -> Pixels:
+    """The pixels, if they are those of a picture."""
+    shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+    if pixels.dtype.kind not in "uif" or not shaped or not pixels.size:
+        raise ValueError(
+            f"pixels must be numbers (H, W) or (H, W, 3), got {pixels.dtype} {pixels.shape}"
+        )
+    # All bytes are in range; NaN is in none.
+    if pixels.dtype != np.uint8 and not (pixels.min() >= 0 and pixels.max() <= 255):
+        raise ValueError(f"pixels must be from 0 to 255, got {pixels.min()} to {pixels.max()}")
+    return pixels
+
+
+def _is_trained_on(pixels: Pixels, form: Form) -> bool:
+    """Whether a picture is an image of the data set's form: paper 0, ink in the form's box."""
+    if pixels.shape != (form.side, form.side) or np.median(_frame(pixels)) != 0:
+        return False
+    rows, columns = (np.flatnonzero(pixels.any(axis=1 - axis)) for axis in (0, 1))
+    if not rows.size:
+        return False
+    height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+    fills = height == form.rows or (width == form.columns and not form.stretch)
+    return fills and height <= form.rows and width <= form.columns and _in_place(pixels, form)
+
+
+def _in_place(pixels: Pixels, form: Form) -> bool:
+    """Whether the centre of the ink is where the form has it, to a pixel."""
+    if form.centre == "box":
+        return True  # it fills the image from edge to edge
+    weights = pixels / float(pixels.sum())
+    centre = (weights.sum(axis=1 - axis) @ np.arange(form.side) for axis in (0, 1))
+    return all(abs(each - form.side / 2) <= 1 for each in centre)
+
+
+def _frame(pixels: Pixels) -> Pixels:
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+
+
 def _read(pixels: Pixels, form: Form, longest: float) -> Reading:
+    """What is seen at one size."""
     small, scale = to_working_size(pixels, longest)
-    window = window_of(small)
-    axis = paper.colour_axis(small, window)
-    both = paper.contrast(small, window, axis)
-    dark = strokes.polarity(both.values, both.dark, both.light)
-    ink = _ink(both, dark)
-    steps = Steps(small, ink.plane, ink.mask)
+    look, ink = first_look(small)
+    steps = Steps(small, ink.plane, ink.mask, scale)
     if ink.high < ink.floor:
         return Reading((), "blank: nothing stands out from the paper", steps)
     labels, objects = objects_of(ink)
@@ -81,57 +150,51 @@ def _read(pixels: Pixels, form: Form, longest: float) -> Reading:
         return Reading((), "blank: nothing but borders, lines and specks", steps)
     found = []
     for piece in objects:
-        mask = np.isin(labels, piece.labels)
-        part, part_mask = ink, mask
+        near = ink.only(np.isin(labels, piece.labels))
         if piece.size < FINE and scale > 1:
-            part, part_mask = finer(pixels, piece, mask, scale, window, axis, dark)
-        box = (np.array([piece.top, piece.left, piece.bottom, piece.right]) * scale).tolist()
-        doubt = _doubt(ink, mask, part, part_mask, form, len(objects))
-        if strokes.off_edge(piece, mask.shape) and not _as_trained(piece, scale, pixels, form):
+            near = finer(pixels, piece, near.mask, int(scale), look)
+        box = (piece.top * scale, piece.left * scale, piece.bottom * scale, piece.right * scale)
+        doubt = _doubt(near, form)
+        if doubt is None and len(objects) == 1:
+            doubt = _lost(ink, np.isin(labels, piece.labels), form)
+        if strokes.off_edge(piece, ink.mask.shape) and not _as_trained(box, pixels, form):
             doubt = "ink runs off the edge of the picture"
-        found.append(Found(*box, picture_of(part, part_mask, form), doubt))
+        found.append(Found(box, image_of(near, form), doubt))
     refusal = f"several objects: {len(found)}" if len(found) > 1 else found[0].doubt
     return Reading(tuple(found), refusal, steps)
 
 
-def _doubt(
-    ink: _Ink, mask: strokes.Mask, part: _Ink, part_mask: strokes.Mask, form: Form, objects: int
-) -> str | None:
+def _doubt(ink: Ink, form: Form) -> str | None:
     """Why an object is no writing, if its form is one of writing."""
-    if not part_mask.any():
+    if not ink.mask.any():
         return "too faint to be read"
-    if not form.writing:
-        return None
-    traits = writing.traits_of(part.values, part.plane, part_mask, part.high)
-    whole = writing.traits_of(ink.values, ink.plane, mask, ink.high)
-    rest = whole.rest if objects == 1 else 0.0
-    return writing.doubt(replace(traits, rest=rest))
+    return writing.doubt(writing.traits_of(ink)) if form.writing else None
 
 
-def _as_trained(piece: strokes.Piece, scale: float, pixels: Pixels, form: Form) -> bool:
+def _lost(ink: Ink, mask: strokes.Mask, form: Form) -> str | None:
+    """Why an object is not all that the picture shows, if its form is one of writing."""
+    stands_out = float(ink.plane[ink.plane > 0.3 * ink.high].sum())
+    if form.writing and float(ink.plane[mask].sum()) < (1 - REST) * stands_out:
+        return "no clear strokes on paper: much else stands out"
+    return None
+
+
+def _as_trained(box: tuple[float, ...], pixels: Pixels, form: Form) -> bool:
     """Whether ink that touches the edge has the size that it has in the network's own images."""
-    largest = max(form.rows, form.columns)
-    return pixels.shape[:2] == (form.side, form.side) and piece.size * scale < largest + 1.5
+    size = max(box[2] - box[0], box[3] - box[1])
+    return pixels.shape[:2] == (form.side, form.side) and size < max(form.rows, form.columns) + 1.5
 
 
-def _ink(both: paper.Contrast, dark: bool, near: strokes.Mask | None = None) -> _Ink:
-    """Ink of one polarity, without printed lines; its level is that of what lies near a mask."""
-    plane = without_lines(paper.evenly_lit(both, dark))
-    floor = max(FAINTEST, 5 * both.noise)
-    high = ink_level(np.where(plane > floor if near is None else near, plane, 0))
-    return _Ink(both.values, plane, plane > max(0.45 * high, floor), high, floor)
-
-
-def objects_of(ink: _Ink) -> tuple[strokes.Labels, list[strokes.Piece]]:
+def objects_of(ink: Ink) -> tuple[strokes.Labels, list[strokes.Piece]]:
     """The objects that the ink shows, from left to right, and the labels of their pieces."""
     shape = ink.mask.shape
     labels, every = strokes.pieces(ink.mask)
-    inner = [piece for piece in every if piece.area >= 6 and not strokes.is_border(labels, piece)]
     inner = [
         piece
-        for piece in inner
-        if not strokes.off_edge(piece, shape)
-        or writing.edge_share(ink.values, labels == piece.labels[0], ink.high) > 0.8
+        for piece in every
+        if piece.area >= SPECK
+        and not strokes.is_border(labels, piece)
+        and (not strokes.off_edge(piece, shape) or _is_edged(ink, labels == piece.labels[0]))
     ]
     top = max((piece.area for piece in inner), default=0)
     objects = strokes.gather([piece for piece in inner if piece.area >= 0.03 * top])
@@ -141,62 +204,6 @@ def objects_of(ink: _Ink) -> tuple[strokes.Labels, list[strokes.Piece]]:
     return labels, sorted(objects, key=lambda piece: piece.left)
 
 
-def finer(
-    pixels: Pixels,
-    piece: strokes.Piece,
-    mask: strokes.Mask,
-    scale: float,
-    window: int,
-    axis: Plane | None,
-    dark: bool,
-) -> tuple[_Ink, strokes.Mask]:
-    """The ink of a small object from as many pixels as the picture has of it."""
-    from scipy import ndimage
-
-    margin = piece.size // 2 + 2
-    top, left = max(piece.top - margin, 0), max(piece.left - margin, 0)
-    bottom, right = piece.bottom + margin, piece.right + margin
-    gate = ndimage.binary_dilation(mask, strokes.EIGHT, iterations=2)[top:bottom, left:right]
-    bottom, right = top + gate.shape[0], left + gate.shape[1]
-    old = int(scale)
-    cut = pixels[top * old : bottom * old, left * old : right * old]
-    new = max(1, round(piece.size * old / (1.25 * FINE)))
-    small = reduce(cut, new)
-    rows = np.minimum(np.arange(small.shape[0]) * new // old, gate.shape[0] - 1)
-    columns = np.minimum(np.arange(small.shape[1]) * new // old, gate.shape[1] - 1)
-    gate = gate[np.ix_(rows, columns)]
-    wide = min(*small.shape[:2], round(window * old / new)) | 1
-    ink = _ink(paper.contrast(small, wide, axis), dark, gate)
-    return ink, ink.mask & gate
-
-
-def to_working_size(pixels: Pixels, longest: float) -> tuple[Plane, float]:
-    """Pixels at the size that is analysed, and how many of the picture's one of them is."""
-    whole = max(pixels.shape[:2])
-    factor = max(1, round(whole / longest))
-    small = reduce(pixels, factor)
-    larger = 1 if whole >= SHORTEST * 2 / 3 else -(-SHORTEST // whole)
-    return enlarge(small, larger), factor / larger
-
-
-def window_of(plane: Plane) -> int:
-    return max(5, int(paper.WINDOW * min(plane.shape[:2]))) | 1
-
-
-def ink_level(plane: Plane) -> float:
-    """Contrast of the ink."""
-    from scipy import ndimage
-
-    return strokes.weighted_quantile(ndimage.grey_opening(plane, size=(2, 2)), 0.6)
-
-
-def picture_of(ink: _Ink, mask: strokes.Mask, form: Form) -> Image:
-    """The image of an object: its ink and the soft edge around it."""
-    from scipy import ndimage
-
-    near = ndimage.binary_dilation(mask, strokes.EIGHT, iterations=2)
-    if not mask.any():
-        return np.zeros((form.side, form.side), np.uint8)
-    shown = np.where(near, np.clip(ink.plane / ink.high, 0, 1), 0).astype(np.float32)
-    rows, columns = (np.flatnonzero(mask.any(axis=1 - axis)) for axis in (0, 1))
-    return fit(shown[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], form)
+def _is_edged(ink: Ink, mask: strokes.Mask) -> bool:
+    """Whether a piece is no corner that a shadow cuts off."""
+    return writing.edge_share(ink.values, mask, ink.high) > 0.8

@@ -49,7 +49,7 @@ def polarity(values: Plane, dark: Plane, light: Plane) -> bool:
     """
     from scipy import ndimage
 
-    high = max(_strong(dark), _strong(light))
+    high = max(_strong(dark[::2, ::2]), _strong(light[::2, ::2]))
     area, reach = _region((dark > 0.4 * high) | (light > 0.4 * high))
     values, dark, light = values[area], dark[area], light[area]
     masks = [plane > 0.4 * high for plane in (dark, light)]
@@ -61,7 +61,7 @@ def polarity(values: Plane, dark: Plane, light: Plane) -> bool:
         outline = ndimage.binary_dilation(ink, EIGHT) & ~ink
         outline &= ~ndimage.binary_dilation(other, EIGHT)
         free.append(np.count_nonzero(outline & edge) - np.count_nonzero(outline & ~edge))
-    return free[0] >= free[1]
+    return bool(free[0] >= free[1])
 
 
 def _region(mask: Mask) -> tuple[tuple[slice, slice], int]:
@@ -119,7 +119,7 @@ def is_border(labels: Labels, piece: Piece) -> bool:
     """Whether a piece lies along the edge of the picture, as a border or a table does."""
     frame = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
     contact = np.count_nonzero(np.isin(frame, piece.labels))
-    return contact > 0.5 * piece.size
+    return bool(contact > 0.5 * piece.size)
 
 
 def gather(found: list[Piece]) -> list[Piece]:

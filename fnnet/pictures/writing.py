@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fnnet.pictures.ink import Ink
 from fnnet.pictures.scaling import Plane
 
 Mask = npt.NDArray[np.bool_]
@@ -22,8 +23,7 @@ class Traits:
     the ink's size, `runs` how often a row or column enters ink on average, `blobs` how many
     parts are left where the outer part of all strokes is taken off, `outline` how much of the
     outline is an edge in the picture, `spread` how uneven the ink's contrast is inside, `soft` how
-    many outlines wide the transition from ink to paper is, `rest` what share of all that stands out
-    in the picture is something else.
+    many outlines wide the transition from ink to paper is.
     """
 
     length: float
@@ -33,7 +33,6 @@ class Traits:
     outline: float
     spread: float
     soft: float
-    rest: float
 
 
 # Limits are those that the measured kinds of pictures (scripts/measure/pictures.py) keep with room
@@ -44,30 +43,32 @@ def doubt(traits: Traits) -> str | None:
         return "a filled area, no strokes of a pen"
     if traits.runs > 3.2 or traits.blobs > 7:
         return "a pattern, no strokes of a pen"
-    if traits.outline < 0.6 or traits.soft > 4 or traits.spread > 0.3 or traits.rest > 0.4:
+    if traits.outline < 0.6 or traits.soft > 4 or traits.spread > 0.3:
         return "no clear strokes on paper"
     return None
 
 
-def traits_of(values: Plane, plane: Plane, mask: Mask, high: float) -> Traits:
-    """The traits of ink: smoothed values, contrast, where the ink is, the ink's level of contrast."""
+def traits_of(ink: Ink) -> Traits:
+    """The traits of ink."""
     from scipy import ndimage
 
+    rows, columns = (np.flatnonzero(ink.mask.any(axis=1 - axis)) for axis in (0, 1))
+    box = slice(max(rows[0] - 4, 0), rows[-1] + 5), slice(max(columns[0] - 4, 0), columns[-1] + 5)
+    mask, plane, high = ink.mask[box], ink.plane[box], ink.high
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     area, widest = np.count_nonzero(mask), 2 * float(depth.max())
     inside = ndimage.binary_erosion(mask, border_value=1)
-    rim = np.count_nonzero(mask & ~inside)
+    rim = max(np.count_nonzero(mask & ~inside), 1)
     near = plane[ndimage.binary_dilation(mask, iterations=3)] / high
     inner = plane[inside]
     return Traits(
         length=area / widest**2,
-        width=widest / max(_size(mask)),
+        width=widest / (max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1),
         runs=_runs(mask),
         blobs=_blobs(depth),
-        outline=edge_share(values, mask, high),
+        outline=edge_share(ink.values[box], mask, high),
         spread=float(inner.std() / high) if inner.size else 0.0,
         soft=float(np.count_nonzero((near > 0.2) & (near < 0.8)) / rim),
-        rest=1 - float(plane[mask].sum() / plane[plane > 0.3 * high].sum()),
     )
 
 
@@ -82,11 +83,6 @@ def edge_share(values: Plane, mask: Mask, high: float) -> float:
     rim = mask & ~ndimage.binary_erosion(mask, EIGHT, border_value=1)
     steps = ndimage.maximum_filter(values, 5) - ndimage.minimum_filter(values, 5)
     return float((steps[rim] > 0.4 * high).mean()) if rim.any() else 0.0
-
-
-def _size(mask: Mask) -> tuple[int, int]:
-    rows, columns = (np.flatnonzero(mask.any(axis=1 - axis)) for axis in (0, 1))
-    return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
 def _runs(mask: Mask) -> float:

@@ -309,16 +309,12 @@ def _state(
             f"unknown activation {activation!r:.99}: give it as activations={{name: Activation}}"
         )
     dtype = float_dtype(header["dtype"])
-    trees = {
-        name: frozen(
-            Params(
-                _layers(name, _shapes(header), dtype, members),
-                own.get(activation, activation),
-                output,
-            )
-        )
-        for name in header["trees"]
-    }
+
+    def tree(name: str) -> Params:
+        layers = _layers(name, _shapes(header), dtype, members)
+        return frozen(Params(layers, own.get(activation, activation), output))
+
+    trees = {name: tree(name) for name in header["trees"]}
     numbers = {n: _number(n, held[n], value) for n, value in header["numbers"].items()}
     absent = {n: None for n, k in held.items() if k == "tree or None" and n not in trees}
     return kind(**trees, **numbers, **absent)

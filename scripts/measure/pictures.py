@@ -101,19 +101,13 @@ def white_pixel(digit: Digit, rng: Rng) -> Page:
 
 def table(digit: Digit, rng: Rng) -> Page:
     pixels = page(digit)
-    width, side = int(rng.integers(20, 100)), rng.integers(0, 4)
+    width, side = int(rng.integers(20, 100)), int(rng.integers(0, 4))
     turned = np.rot90(pixels, side)
     turned[:width] = rng.uniform(30, 140) + rng.normal(0, 4, turned[:width].shape)
     return pixels
 
 
 def ruled(digit: Digit, rng: Rng) -> Page:
-    pixels = page(digit)
-    pixels[rng.integers(0, 60) :: 60] = np.minimum(pixels[rng.integers(0, 60) :: 60][:1], 150)
-    return pixels
-
-
-def ruled_over(digit: Digit, rng: Rng) -> Page:
     pixels, first = page(digit), rng.integers(0, 60)
     pixels[first::60] = np.minimum(pixels[first::60], 150)
     return pixels
@@ -137,7 +131,7 @@ def ruled_tilted(digit: Digit, rng: Rng) -> Page:
 
 
 def grey_28(digit: Digit, rng: Rng) -> Page:
-    return 40 + digit * (215 / 255)
+    return np.asarray(40 + digit * (215 / 255))
 
 
 def small_28(digit: Digit, rng: Rng) -> Page:
@@ -189,16 +183,19 @@ def middle_page(digit: Digit, rng: Rng) -> Page:
     return noisy(page(digit, size=size, corner=corner), 5, rng)
 
 
-def two(digits: Sequence[Digit], rng: Rng) -> Page:
-    gap = int(rng.integers(150, 420))
-    first = page(digits[0], shape=(600, 900), corner=(150, 80))
-    second = page(digits[1], shape=(600, 900), corner=(150, 80 + gap + 30))
-    return np.minimum(first, second)
+def very_thin(digit: Digit, rng: Rng) -> Page:
+    """The ridge of the strokes, four pixels wide."""
+    from scipy import ndimage
+
+    depth = ndimage.distance_transform_edt(page(digit, paper=0.0, ink=1.0) > 0.5)
+    ridge = (depth > 3) & (depth >= ndimage.maximum_filter(depth, 3))
+    line = ndimage.binary_closing(ndimage.binary_dilation(ridge, iterations=2), iterations=5)
+    return np.where(line, INK, PAPER)
 
 
 def mixture(digit: Digit, rng: Rng) -> Page:
     """Ruled paper in colour under a hard shadow, with noise, specks and a strip of table."""
-    pixels = ruled_over(digit, rng)
+    pixels = ruled(digit, rng)
     pixels[:, : int(rng.integers(10, 60))] = 70
     for y, x in rng.integers(0, (HEIGHT - 5, WIDTH - 5), (6, 2)):
         pixels[y : y + 3, x : x + 3] = INK
@@ -218,7 +215,7 @@ KINDS: dict[str, Maker] = {
     "light falls to 30 %": lambda d, rng: noisy(page(d) * light(0.3), 5, rng),
     "hard shadow": lambda d, rng: noisy(page(d) * hard_shadow(rng), 5, rng),
     "strip of table": table,
-    "ruled paper": ruled_over,
+    "ruled paper": ruled,
     "ruled paper, tilted": ruled_tilted,
     "strong grid, 2 px": grid,
     "light on grey, 28 x 28": grey_28,
@@ -232,6 +229,7 @@ KINDS: dict[str, Maker] = {
     "120 to 240 of 2000 x 2700": large_page,
     "60 to 100 of 600 x 800": middle_page,
     "noise, sigma 40": lambda d, rng: noisy(page(d), 40, rng),
+    "very thin pen": very_thin,
     "thin pen": lambda d, rng: page(d, middle=0.8),
     "thick pen": lambda d, rng: page(d, middle=0.2),
     "mixture": mixture,
@@ -245,7 +243,7 @@ def right_ones(
     test = fnnet.load_mnist(directory, download=False).test
     right = fnnet.predict(params, fnnet.as_inputs(test.x[: 2 * n])) == test.y[: 2 * n]
     good = np.flatnonzero(right)[:n]
-    return test.x[good], test.y[good].astype(np.uint8)
+    return test.x[good].astype(np.uint8), test.y[good].astype(np.uint8)
 
 
 def as_pixels(made: Page) -> npt.NDArray[np.uint8]:

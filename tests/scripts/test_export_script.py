@@ -1,121 +1,166 @@
-"""scripts/export_onnx.py: the same numbers elsewhere."""
+"""scripts/export.py: a checkpoint in, another program's file out, and what that cost."""
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fnnet
+from tests.scripts.shared import load, path_of
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "export_onnx.py"
-X = np.random.default_rng(0).random((7, 64), np.float32)
-
-READER = (ROOT / "README.md").read_text("utf-8").partition("read back:\n\n```python\n")[2]
-READER = READER.partition("```")[0]  # with `x` to be given, and `logits` as the result
+script = load("export")
+compiler = pytest.mark.skipif(
+    not any(map(which, ("cc", "gcc", "clang"))), reason="there is no C compiler"
+)
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, str(path_of("export")), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 
-@pytest.fixture(params=[(64, 10), (64, 32, 16, 10)], ids=["one layer", "three layers"])
-def params(request: pytest.FixtureRequest, tmp_path: Path) -> fnnet.Params:
-    params = fnnet.tree_map(
-        lambda leaf: leaf + np.float32(0.1), fnnet.init_params(0, request.param)
-    )
-    save(tmp_path, params)
-    return params
-
-
-def save(folder: Path, params: fnnet.Params) -> None:
-    checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params), np.random.default_rng(0))
+def save(folder: Path, params: fnnet.Params, extra: Any = None) -> None:
+    checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params), np.random.default_rng(0), extra=extra)
     fnnet.save_checkpoint(folder / "checkpoint.npz", checkpoint)
 
 
-def test_onnxruntime_gives_the_same_logits_and_probabilities(
-    params: fnnet.Params, tmp_path: Path
+@pytest.fixture(scope="module")
+def digits() -> fnnet.Params:
+    state, data = fnnet.rmsprop_init(fnnet.init_params(0, (64, 32, 10)), 3e-3), fnnet.load_digits()
+    *_, last = fnnet.train(state, data.train, rng=0, epochs=4)
+    return last.state.params
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The table that it prints, by the names of the files."""
+    cells = [[*map(str.strip, line.strip("| ").split(" | "))] for line in text.splitlines()]
+    return {name: rest for name, *rest in cells if rest and rest[0][0].isdigit()}
+
+
+@pytest.mark.parametrize(
+    ("out", "options"),
+    [
+        ("net.npz", ()),
+        ("net.npz", ("--float16",)),
+        ("net.npz", ("--int8",)),
+        pytest.param("net.h", (), marks=compiler),
+        pytest.param("net.c", ("--int8",), marks=compiler),
+        ("net.onnx", ()),
+        ("net.onnx", ("--bytes",)),
+    ],
+)
+def test_the_table_compares_the_file_with_the_checkpoint(
+    digits: fnnet.Params, tmp_path: Path, out: str, options: tuple[str, ...]
 ) -> None:
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    result = run(tmp_path, "checkpoint.npz", "network.onnx")
-    assert result.returncode == 0, result.stderr
-    session = runtime.InferenceSession(tmp_path / "network.onnx")
-    for x in (X, X[:1]):
-        logits, probabilities = session.run(["logits", "probabilities"], {"x": x})
-        np.testing.assert_allclose(logits, fnnet.forward(params, x), rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(probabilities, fnnet.predict_proba(params, x), atol=1e-5)
+    if out.endswith("onnx"):
+        pytest.importorskip("onnxruntime")
+    save(tmp_path, digits, {"dataset": "digits"})
+    result = run(tmp_path, "checkpoint.npz", out, *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.npz", out]
+    found = rows(result.stdout)
+    size, accuracy, _ = found["checkpoint.npz"]
+    assert int(size.replace(",", "")) == (tmp_path / "checkpoint.npz").stat().st_size
+    data = fnnet.load_digits().test
+    right = fnnet.evaluate(digits, data).accuracy
+    assert accuracy == f"{right:.2%}"
+    _, after, microseconds = found[out if out[-1] not in "hc" else f"{out}, compiled"]
+    slack = 1e-4 if "--int8" not in options and "--float16" not in options else 0.01
+    assert abs(float(after.rstrip("%")) / 100 - right) < slack
+    assert float(microseconds) > 0
 
 
-def test_a_network_in_double_precision_stays_in_it(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    params = fnnet.init_params(0, (64, 32, 10), np.float64)
-    save(tmp_path, fnnet.tree_map(lambda leaf: 10 * leaf, params))
-    result = run(tmp_path, "checkpoint.npz", "network.onnx")
-    assert result.returncode == 0, result.stderr
-    session, x = runtime.InferenceSession(tmp_path / "network.onnx"), X.astype(np.float64)
-    (logits,) = session.run(["logits"], {"x": x})
-    assert logits.dtype == np.float64
-    np.testing.assert_allclose(logits, 100 * fnnet.forward(params, x), rtol=1e-12, atol=1e-12)
+def test_what_the_run_knows_is_in_the_file(digits: fnnet.Params, tmp_path: Path) -> None:
+    save(tmp_path, digits)
+    (tmp_path / "run.json").write_text('{"dataset": "digits"}')
+    assert run(tmp_path, "checkpoint.npz", "net.npz").returncode == 0
+    with np.load(tmp_path / "net.npz") as arrays:
+        about = json.loads(str(arrays["about"]))
+    assert (about["dataset"], about["divisor"]) == ("digits", 255)
+    assert about["classes"] == [*"0123456789"]
 
 
-def test_the_checkpoint_is_not_overwritten(params: fnnet.Params, tmp_path: Path) -> None:
+def test_without_its_data_a_network_is_exported_and_timed_all_the_same(tmp_path: Path) -> None:
+    save(tmp_path, fnnet.init_params(0, (5, 4, 3), np.float64, activation="tanh"))
+    result = run(tmp_path, "checkpoint.npz", "net.npz")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert rows(result.stdout)["net.npz"][1] == "–"
+    assert "--dataset does" in result.stdout
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "identity"])
+def test_other_outputs_have_no_accuracy_of_classes(tmp_path: Path, output: str) -> None:
+    save(tmp_path, fnnet.init_params(0, (64, 4, 10), output=output), {"dataset": "digits"})
+    result = run(tmp_path, "checkpoint.npz", "net.npz")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert rows(result.stdout)["net.npz"][1] == "–"
+
+
+def test_data_that_do_not_fit_or_are_absent_are_told_in_one_line(tmp_path: Path) -> None:
+    save(tmp_path, fnnet.init_params(0, (5, 3)))
+    wrong = run(tmp_path, "checkpoint.npz", "net.npz", "--dataset", "digits")
+    assert wrong.returncode == 1
+    assert wrong.stderr == "export.py: digits has 64 inputs, the network 5\n"
+    unknown = run(tmp_path, "checkpoint.npz", "net.onnx", "--bytes")
+    assert unknown.returncode == 1
+    assert unknown.stderr.startswith("export.py: --bytes needs the shape of the images")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
+
+
+def test_the_checkpoint_is_not_overwritten(digits: fnnet.Params, tmp_path: Path) -> None:
+    save(tmp_path, digits)
     result = run(tmp_path, "checkpoint.npz", "./checkpoint.npz")
     assert result.returncode == 1
-    assert (
-        result.stderr == "export_onnx.py: checkpoint.npz is the checkpoint, which would be lost\n"
-    )
-    assert fnnet.tree_equal(fnnet.load_checkpoint(tmp_path / "checkpoint.npz").state.params, params)
+    assert result.stderr == "export.py: checkpoint.npz is the checkpoint, which would be lost\n"
+    assert fnnet.tree_equal(fnnet.load_checkpoint(tmp_path / "checkpoint.npz").state.params, digits)
 
 
-def test_without_onnx_the_install_command_is_named(params: fnnet.Params, tmp_path: Path) -> None:
+def test_without_onnx_the_package_is_named(digits: fnnet.Params, tmp_path: Path) -> None:
+    save(tmp_path, digits)
     code = "import sys; sys.modules['onnx'] = None; sys.path[0] = sys.argv.pop(1)\n"
-    code += "import export_onnx; sys.exit(export_onnx.main())"
-    command = [sys.executable, "-c", code, str(SCRIPT.parent), "checkpoint.npz", "network.onnx"]
+    code += "import export; sys.exit(export.main())"
+    folder = str(path_of("export").parent)
+    command = [sys.executable, "-c", code, folder, "checkpoint.npz", "network.onnx"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
-    assert "pip install 'fnnet[onnx]'" in result.stderr
+    assert result.stderr.startswith("export.py: as_onnx needs onnx: pip install onnx")
     assert result.stderr.count("\n") == 1
 
 
-def test_ten_lines_of_numpy_read_the_npz(params: fnnet.Params, tmp_path: Path) -> None:
-    result = run(tmp_path, "checkpoint.npz", "network.npz")
-    assert result.returncode == 0, result.stderr
-    np.save(tmp_path / "x.npy", X)
-    assert 0 < len(READER.splitlines()) <= 10
-    code = f"import numpy as np\nx = np.load('x.npy')\n{READER}\nnp.save('logits.npy', logits)"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
-    np.testing.assert_allclose(
-        np.load(tmp_path / "logits.npy"), fnnet.forward(params, X), rtol=1e-5, atol=1e-5
-    )
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("net.txt",), "out must end in one of .onnx, .npz, .h, .c, got net.txt"),
+        (("net.onnx", "--int8"), "--int8 is for .npz, .h, .c, got net.onnx"),
+        (("net.c", "--float16"), "--float16 is for .npz, got net.c"),
+        (("net.c", "--bytes"), "--bytes is for .onnx, got net.c"),
+        (("net.npz", "--int8", "--float16"), "--int8 and --float16 exclude each other"),
+    ],
+)
+def test_bad_usage_is_one_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = run(tmp_path, "checkpoint.npz", *arguments)
+    assert result.returncode == 2
+    assert result.stderr == f"export.py: {message} (see --help)\n"
 
 
-@pytest.mark.parametrize("start", [fnnet.sgd_init, fnnet.adam_init])
-def test_a_network_of_any_optimizer_is_exported(tmp_path: Path, start: Any) -> None:
-    params = fnnet.init_params(0, (64, 10))
-    checkpoint = fnnet.Checkpoint(start(params), np.random.default_rng(0))
-    fnnet.save_checkpoint(tmp_path / "checkpoint.npz", checkpoint)
-    result = run(tmp_path, "checkpoint.npz", "network.npz")
-    assert result.returncode == 0, result.stderr
-    with np.load(tmp_path / "network.npz") as arrays:
-        np.testing.assert_array_equal(arrays["w1"], params.layers[0].w)
-
-
-def test_other_suffixes_absent_checkpoints_and_ensembles_are_refused(tmp_path: Path) -> None:
-    assert run(tmp_path, "checkpoint.npz", "network.txt").returncode == 2
-    absent = run(tmp_path, "checkpoint.npz", "network.npz")
-    assert absent.returncode == 1
-    assert absent.stderr.count("\n") == 1
+def test_what_cannot_be_exported_is_one_line_and_no_file(tmp_path: Path) -> None:
+    absent = run(tmp_path, "checkpoint.npz", "net.npz")
+    assert (absent.returncode, absent.stderr.count("\n")) == (1, 1)
     params = fnnet.init_params(0, (4, 3))
+    save(tmp_path, params)
+    name = run(tmp_path, "checkpoint.npz", "my-net.c")
+    assert (name.returncode, name.stderr.count("\n")) == (1, 1)
+    assert re.search("name must be a letter, then .*'my-net'", name.stderr)
     save(tmp_path, fnnet.tree_map(lambda *leaves: np.stack(leaves), params, params))
-    ensemble = run(tmp_path, "checkpoint.npz", "network.npz")
-    assert ensemble.returncode == 1
-    assert "an ensemble, expected one network" in ensemble.stderr
-    assert not (tmp_path / "network.npz").exists()
+    ensemble = run(tmp_path, "checkpoint.npz", "net.npz")
+    assert (ensemble.returncode, ensemble.stderr.count("\n")) == (1, 1)
+    assert "params must be one network, got an ensemble" in ensemble.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]

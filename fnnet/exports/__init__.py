@@ -1,0 +1,49 @@
+"""Networks for other programs: ONNX, arrays for NumPy, C; and the way in from other libraries.
+
+`export` writes a file, in the format that its suffix names. `as_onnx`, `as_npz` and `as_c` give its
+contents. `from_sklearn`, `from_torch` and `from_keras` make parameters of what these libraries
+trained.
+
+``.npz``: weights ``w1, w2, ...``, biases ``b1, b2, ...``, with int8 weights their scales ``s1, s2,
+...``, and ``about``, a text of JSON. These nine lines read it, in whatever numbers it holds:
+
+```python
+import numpy as np
+
+with np.load("network.npz") as file:
+    a = {name: np.float32(file[name]) for name in file.files if name != "about"}
+w = [a[f"w{i}"] * a.get(f"s{i}", 1) for i in range(1, 1 + sum(name[0] == "w" for name in a))]
+b = [a[f"b{i}"] for i in range(1, 1 + len(w))]
+def logits(x):  # rows of floats, divided by what "about" says
+    for i in range(len(w) - 1):
+        x = (x @ w[i] + b[i]).clip(0)
+    return x @ w[-1] + b[-1]
+```
+
+``clip(0)`` is ReLU. For a network of another activation write in the place of ``z.clip(0)``:
+
+- tanh: ``np.tanh(z)``
+- sigmoid: ``1 / (1 + np.exp(-z))``
+- leaky_relu: ``np.where(z > 0, z, 0.01 * z)``
+- silu: ``z / (1 + np.exp(-z))``
+- gelu: ``z * np.vectorize(math.erfc)(-z * 0.5**0.5) / 2``
+- identity: ``z``
+"""
+
+from fnnet.exports.c99 import as_c
+from fnnet.exports.files import export
+from fnnet.exports.npz import as_npz
+from fnnet.exports.onnx_graph import as_onnx
+from fnnet.exports.subject import About
+from fnnet.exports.ways_in import from_keras, from_sklearn, from_torch
+
+__all__ = [
+    "About",
+    "as_c",
+    "as_npz",
+    "as_onnx",
+    "export",
+    "from_keras",
+    "from_sklearn",
+    "from_torch",
+]
