@@ -3,8 +3,8 @@
     python scripts/prove/mutate.py network optimizers/sgd storage
 
 A module is named by its path in fnnet/, a folder for all of its modules; without names all have
-their turn. The tests of fnnet/optimizers/sgd.py are those of tests/optimizers/test_sgd.py, and
-those that the table `TESTS` names besides.
+their turn. The tests of fnnet/optimizers/sgd.py are those of tests/optimizers/test_sgd.py and those
+that the table `TESTS` names besides.
 
 Each mutant differs in one place: an operator, a comparison, a condition, a number, a keyword, a
 slice, a statement left out. It lives in a copy of the tree, where the tests of its module run until
@@ -40,7 +40,7 @@ CALLERS = (
     *("test_network", "test_equations", "test_ensembles", "test_protocols"),
     *("test_regularization", "test_extremes", "test_bad_input", "optimizers/test_rmsprop"),
 )
-EVERY_OPTIMIZER = ("optimizers/test_optimizers", "optimizers/test_rmsprop", "test_purity")
+EVERY_OPTIMIZER = ("optimizers/test_every_optimizer",)
 SAVED = ("storage/test_checkpoints", "scripts/test_fuzz")
 TESTS: dict[str, tuple[str, ...]] = {  # besides the mirrored one: of modules, or of whole folders
     "network": CALLERS,
@@ -55,7 +55,8 @@ TESTS: dict[str, tuple[str, ...]] = {  # besides the mirrored one: of modules, o
     "randomness": ("data/test_splits", "test_training", *SAVED),
     "interop": ("test_jax",),
     "optimizers": EVERY_OPTIMIZER,
-    "optimizers/states": SAVED,
+    "optimizers/states": ("optimizers/test_your_own", *SAVED),
+    "optimizers/steps": ("optimizers/test_your_own", "optimizers/test_rmsprop"),
     "optimizers/rmsprop": ("test_equations",),
     "storage/checkpoints": ("scripts/test_fuzz",),
     "storage/archives": SAVED,
@@ -86,7 +87,7 @@ OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Is: (ast.IsNot,),
     ast.IsNot: (ast.Is,),
 }
-MEMORY, SECONDS = 2**33, 20  # bytes and processor time: some mutants would take all there is
+MEMORY, SECONDS = 2**34, 120  # bytes and processor time: some mutants would take all there is
 PATIENCE = 600  # seconds, after which a mutant must be waiting for something that never comes
 PRELOADED = ["pytest", "torch", "sklearn.metrics", "optax"]  # before forking: it takes longest
 FORKS = multiprocessing.get_context("forkserver")
@@ -238,6 +239,9 @@ def run_tests(tree: Path, module: str) -> None:
     folders = (tree, tree / "scripts" / "shared")
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, folders))  # of processes that tests start
     sys.path[:0] = map(str, folders)
+    for name in [*sys.modules]:  # this script's own, of the tree that nobody changes
+        if name.partition(".")[0] in ("fnnet", "fnnet_scripts"):
+            del sys.modules[name]
     import pytest
 
     tests = [f"fnnet/{module}.py", *tests_of(module)]
@@ -270,7 +274,7 @@ def modules(names: Sequence[str]) -> list[str]:
 
 
 def tests_of(module: str) -> list[str]:
-    """Files with tests of a module: the mirrored one, or its folder's, and those of `TESTS`."""
+    """Files with tests of a module: the mirrored one, that of its folder, those of `TESTS`."""
     *folder, stem = module.split("/")
     mirrors = [f"{'/'.join([*folder, ''])}test_{stem}"]
     mirrors += [f"test_{folder[-1]}"] if folder else []  # fnnet/plots/ has tests/test_plots.py

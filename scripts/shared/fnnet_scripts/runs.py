@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import fnnet
 from fnnet.data import datasets
-from fnnet.storage.files import atomic_write, remove_abandoned_parts
+from fnnet.storage.files import atomic_write, open_regular, remove_abandoned_parts
 from fnnet_scripts.options import (
     Parser,
     UsageError,
@@ -118,9 +118,7 @@ def _kept_settings(
 
 def _read_settings(parser: Parser, path: Path) -> Any:
     try:
-        if path.exists() and not path.is_file():  # a pipe would wait for someone to write
-            parser.error(f"--resume: {path} is not a file")
-        with open(path, encoding="utf-8") as file:
+        with open_regular(path) as file:
             text = file.read(LONGEST + 1)
         if len(text) > LONGEST:
             parser.error(f"--resume: {path} is longer than a run's settings are")
