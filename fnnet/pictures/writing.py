@@ -39,11 +39,11 @@ class Traits:
 # to spare; filled shapes, checkerboards and crops of a photograph mostly lie beyond one of them.
 def doubt(traits: Traits) -> str | None:
     """Why ink is no writing; None where it may be."""
-    if traits.width > 0.5 or traits.length < 2.0:
+    if traits.width > 0.5 or traits.length < 1.8:
         return "a filled area, no strokes of a pen"
     if traits.runs > 3.2 or traits.blobs > 7:
         return "a pattern, no strokes of a pen"
-    if traits.outline < 0.6 or traits.soft > 4 or traits.spread > 0.3:
+    if traits.outline < 0.6 or traits.soft > 6.5 or traits.spread > 0.3:
         return "no clear strokes on paper"
     return None
 
