@@ -114,7 +114,8 @@ def test_labels_are_counted_as_by_scikit_learn(k: int, n: int, weighted: bool) -
 
 
 def test_probable_labels_count_as_true() -> None:
-    result = evaluate(alone("sigmoid", 2), Split([[1.0, -1.0]] * 3, [[0.6, 0.4], [1, 0], [0.4, 0]]))
+    labels = [[0.6, 0.4], [1.0, 0.0], [0.4, 0.0]]
+    result = evaluate(alone("sigmoid", 2), Split([[1.0, -1.0]] * 3, labels))
     assert result.accuracy == pytest.approx(2 / 3)
 
 
