@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,7 @@ Derivative: TypeAlias = Callable[[FloatArray, FloatArray], FloatArray]
 
 SLOPE = 0.01  # of leaky_relu below zero, as in PyTorch
 GRID = 64  # points of the table of `normal_cdf` for each unit of z
-REACH = 9  # beyond it the normal distribution is 0 or 1 to 1e-19
+REACH = 40  # beyond it the normal distribution is 0 or 1, and its density 0, even in float64
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -132,11 +132,13 @@ def gelu(z: FloatArray) -> FloatArray:
 
 def gelu_df(z: FloatArray, h: FloatArray) -> FloatArray:
     """Φ(z) + z φ(z), φ the density of Φ."""
+    z = z.clip(-REACH, REACH)  # no square of it overflows
     return normal_cdf(z) + z * normal_density(z)
 
 
 def gelu_ddf(z: FloatArray, h: FloatArray) -> FloatArray:
     """φ(z) (2 - z²)."""
+    z = z.clip(-REACH, REACH)
     return normal_density(z) * (2 - z**2)
 
 
@@ -167,8 +169,8 @@ def normal_cdf(z: FloatArray) -> FloatArray:
     k-th derivative of the density is (-1)^k He_k times it, He_k the Hermite polynomials.
     """
     z = z.clip(-REACH, REACH)
-    points, values = (np.asarray(table.astype(z.dtype), like=z) for table in _table())
-    nearest = np.rint(z * GRID).astype(np.intp) + REACH * GRID
+    points, values = (np.asarray(table, like=z) for table in _table(z.dtype))
+    nearest = np.rint(np.nan_to_num(z) * GRID).astype(np.intp) + REACH * GRID  # NaN has no place
     x = points[nearest]
     d = z - x
     total, term, before, hermite = d, d, np.zeros_like(x), np.ones_like(x)
@@ -180,9 +182,10 @@ def normal_cdf(z: FloatArray) -> FloatArray:
 
 
 @cache
-def _table() -> tuple[FloatArray, FloatArray]:
+def _table(dtype: np.dtype[np.floating[Any]]) -> tuple[FloatArray, FloatArray]:
     points = np.arange(-REACH * GRID, REACH * GRID + 1) / GRID
-    return points, np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in points.tolist()])
+    values = np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in points.tolist()])
+    return points.astype(dtype), values.astype(dtype)
 
 
 ACTIVATIONS = {
@@ -205,9 +208,12 @@ def activation_of(value: str | Activation) -> Activation:
     Raises
     ------
     ValueError
-        If there is no such name; the message lists those that there are.
+        If there is no such name; the message lists those that there are. If the one given has the
+        name of another: a checkpoint, which has the name alone, would give that one back.
     """
     if isinstance(value, Activation):
+        if ACTIVATIONS.get(value.name, value) != value:
+            raise ValueError(f"activation must not be called {value.name!r}, as one of fnnet's is")
         return value
     one_of("activation", value, tuple(ACTIVATIONS))
     return ACTIVATIONS[value]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet.activations import Activation, activation_of
-from fnnet.checks import FloatArray, as_array, instance_of
+from fnnet.checks import FloatArray, as_array, instance_of, is_array
 from fnnet.outputs import output_of
 from fnnet.params import Layer, Params
 from fnnet.trees import Layout, layout_of, tree_leaves
@@ -28,7 +28,7 @@ ROW_SUM_TOLERANCE = 1e-3  # how far from 1 a row of probabilities in half precis
 ENCODE = "write classes, y = np.unique(y, return_inverse=True)"
 
 
-def network(params: Params) -> None:
+def check_network(params: Params) -> None:
     """Raise where parameters are not those of a network.
 
     Raises
@@ -54,16 +54,18 @@ def network(params: Params) -> None:
 
 
 def finite_network(params: Params) -> None:
-    """Raise as `network`, and where a value is not finite."""
-    network(params)
+    """Raise as `check_network`, and where a value is not finite."""
+    check_network(params)
     for i, leaf in enumerate(tree_leaves(params)):
+        if leaf.size == 0:
+            raise ValueError(f"params must not be empty, leaf {i} has the shape {leaf.shape}")
         if not np.all(np.isfinite(leaf)):
             raise ValueError(f"params must be finite, leaf {i} of shape {leaf.shape} is not")
 
 
 def inputs(params: Params, x: npt.ArrayLike) -> FloatArray:
     """A sample (d,) or samples (..., N, d) as samples, of the parameters' dtype."""
-    network(params)
+    check_network(params)
     w = params.layers[0].w
     samples = _floats("x", x, w.dtype)
     if samples.ndim > 2 and w.ndim > 2 and samples.shape[:-2] != w.shape[:-2]:
@@ -173,13 +175,17 @@ def sample_weights(
     """Weights of samples as a column of `like`'s dtype, and their sum; 1 and n without weights."""
     if weights is None:
         return 1.0, n
-    s = as_array("weights", weights)
+    s = _array("weights", weights)
     if s.dtype.kind not in "fiub" or s.shape != (n,):
         raise ValueError(f"weights must be ({n},) numbers >= 0, got {s.dtype} {s.shape}")
     if not bool(np.all(np.isfinite(s) & (s >= 0))):
         raise ValueError("weights must be finite and >= 0, got some that are not")
-    column = s.astype(like.dtype)[:, None]
-    return column, float(column.sum()) or 1.0  # all zero: loss and gradient are zero
+    with np.errstate(over="ignore"):
+        column = s.astype(like.dtype)[:, None]
+        total = float(column.sum())
+    if not np.isfinite(total):
+        raise ValueError(f"weights must have a finite sum in {like.dtype}, got larger ones")
+    return column, total or 1.0  # all zero: loss and gradient are zero
 
 
 def labels(output: str, y: npt.ArrayLike, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
@@ -197,7 +203,7 @@ def labels(output: str, y: npt.ArrayLike, shape: tuple[int, ...], like: FloatArr
     TypeError, ValueError
         As `loss`.
     """
-    values = as_array("y", y)
+    values = _array("y", y)
     if values.dtype.kind in "OSUT":
         raise TypeError(f"y must be an array of numbers, got {values.dtype}: {ENCODE}")
     if values.dtype.kind not in "fiub":
@@ -235,7 +241,7 @@ def _distributions(y: Labels, shape: tuple[int, ...], like: FloatArray) -> Float
         hint = ": classes are whole numbers, write y.astype(int)" if y.shape == (n,) else ""
         raise ValueError(f"y as distributions must have shape ({n}, {k}), got {y.shape}{hint}")
     total = y.sum(axis=-1, keepdims=True)
-    _no_nan("y", y)
+    no_nan("y", y)
     if not (np.all(y >= 0) and np.all(np.abs(total - 1) <= ROW_SUM_TOLERANCE)):
         raise ValueError("each row of y must be a distribution: no negatives, a sum of 1")
     rows: FloatArray = y.astype(like.dtype, copy=False)
@@ -252,7 +258,7 @@ def _values(output: str, y: Labels, shape: tuple[int, ...]) -> Labels:
         raise ValueError(
             f"y for the output {output!r} must have shape ({n}, {k}){alone}, got {y.shape}"
         )
-    _no_nan("y", y)
+    no_nan("y", y)
     if output == "sigmoid" and not bool(np.all((y >= 0) & (y <= 1))):
         raise ValueError(
             "y for the output 'sigmoid' must hold 0, 1 or probabilities between them, got values "
@@ -263,19 +269,28 @@ def _values(output: str, y: Labels, shape: tuple[int, ...]) -> Labels:
     return y
 
 
-def _no_nan(name: str, values: npt.NDArray[Any], first: int = 0) -> None:
-    """Raise where a number is missing, naming its place."""
-    if values.dtype.kind == "f" and bool(np.any(np.isnan(values))):
-        row, *column = (int(places[0]) for places in np.nonzero(np.isnan(values)))
-        where = f"row {first + row}" + (f", column {column[-1]}" if column else "")
-        raise ValueError(f"{name} must hold numbers, got NaN in {where}")
+def no_nan(name: str, values: npt.NDArray[Any], first: int = 0) -> None:
+    """Raise where a number is missing, naming its place; the first row given has this number."""
+    place = _nan_in(values, first)
+    if place is not None:
+        raise ValueError(f"{name} must hold numbers, got NaN in {place}")
 
 
-def no_nan_in_data(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
-    """Raise where a data set holds a NaN, naming its first row and column."""
+def _nan_in(values: npt.NDArray[Any], first: int = 0) -> str | None:
+    if values.dtype.kind != "f" or not bool(np.any(np.isnan(values))):
+        return None
+    row, *column = (int(places[0]) for places in np.nonzero(np.isnan(values)))
+    return f"row {first + row}" + (f", column {column[-1]}" if column else "")
+
+
+def nan_in_data(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> str | None:
+    """Where a data set holds its first NaN, in words; None where there is none."""
     for name, values in (("x", x), ("y", y)):
         for start in range(0, len(values), 2**16):
-            _no_nan(name, values[start : start + 2**16], start)
+            place = _nan_in(values[start : start + 2**16], start)
+            if place is not None:
+                return f"{name} of the data is NaN in {place}"
+    return None
 
 
 def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> FloatArray:
@@ -287,7 +302,7 @@ def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Flo
 
 def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
     """A value as an array of this dtype, where it is plain what its numbers are."""
-    array = as_array(name, value)
+    array = _array(name, value)
     if array.dtype == dtype:
         return array
     if array.dtype == np.uint8:
@@ -301,16 +316,39 @@ def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
     return array.astype(dtype)
 
 
-def at_least_two_axes(x: npt.ArrayLike) -> npt.ArrayLike:
-    """x itself, unless it is a single sample."""
-    if np.ndim(x) < 2:
-        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {np.shape(x)}")
-    return x
+def _array(name: str, value: Any) -> npt.NDArray[Any]:
+    _not_traced(name, value)
+    return as_array(name, value)
+
+
+def _not_traced(name: str, value: Any) -> None:
+    if type(value) is np.ndarray or all(kind.__name__ != "Tracer" for kind in type(value).__mro__):
+        return
+    raise TypeError(
+        f"{name} must not be a tracer of JAX, which cannot follow NumPy: write "
+        "fnnet.grads(params, x, y), or fnnet.vjp(params, x, dz) for a loss of your own; with "
+        "register_jax(), JAX differentiates what jax.numpy makes of params.layers"
+    )
+
+
+def at_least_two_axes(x: npt.ArrayLike) -> npt.NDArray[Any]:
+    """x as an array, unless it is a single sample."""
+    array = _array("x", x)
+    if array.ndim < 2:
+        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {array.shape}")
+    return array
 
 
 def _one_dtype(params: Params) -> np.dtype[Any]:
     for i, layer in enumerate(params.layers):
         instance_of(Layer, f"layer {i} of params", layer)
+        for leaf in (layer.w, layer.b):
+            _not_traced("params", leaf)
+            if hasattr(leaf, "__array__") and not is_array(leaf):
+                raise TypeError(
+                    f"params must hold NumPy's arrays, got {type(leaf).__name__}: "
+                    "write jax.tree.map(np.asarray, params)"
+                )
     dtypes = {leaf.dtype for leaf in tree_leaves(params)}
     if len(dtypes) != 1:
         raise TypeError(f"params must be arrays of one float dtype, got {sorted(map(str, dtypes))}")

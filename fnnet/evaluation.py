@@ -75,12 +75,13 @@ def members(params: Params) -> Iterator[Params]:
 
 def check_split(params: Params, split: Split) -> None:
     """Raise where a network cannot be trained or evaluated on a split: once, not at each batch."""
-    arguments.network(params)
+    arguments.check_network(params)
     check_batches(split, 1)
     b = params.layers[-1].b
     forward(params, scaled(split.x[:1], split.divisor, b.dtype))
     for start in range(0, len(split), _rows(b.shape[-1])):
         y = split.y[start : start + _rows(b.shape[-1])]
+        arguments.no_nan("y", y, start)
         arguments.labels(params.output, y, (len(y), b.shape[-1]), b)
     if split.weights is not None and not bool(np.any(split.weights)):
         raise ValueError("the weights of a split must not all be zero")
@@ -131,14 +132,17 @@ def _label_sums(z: FloatArray, y: FloatArray, s: FloatArray, shift: Any) -> Sums
 def _number_sums(z: FloatArray, y: FloatArray, s: FloatArray, shift: Any) -> Sums:
     # About the first label: squares of large numbers would hide their differences.
     d = y.astype(np.float64) - shift
-    return ((s * d).sum(0), (s * d**2).sum(0), (s * (y - z.astype(np.float64)) ** 2).sum(0))
+    squares = (s * (y - z.astype(np.float64)) ** 2).sum(0)
+    return np.array(len(y)), (s * d).sum(0), (s * d**2).sum(0), squares
 
 
 def _class_scores(total: Any, right: Any, counts: Any) -> tuple[Any, ...]:
     return float(right / total), counts if counts.size else None
 
 
-def _number_scores(total: Any, first: Any, second: Any, residual: Any) -> tuple[Any, ...]:
+def _number_scores(total: Any, n: Any, first: Any, second: Any, residual: Any) -> tuple[Any, ...]:
+    if n < 2:  # one number has no spread to explain
+        return math.nan, None, math.nan
     spread = second - first**2 / total
     flat = spread <= 1e-12 * np.maximum(second, np.finfo(np.float64).tiny)
     r2 = np.where(flat, np.where(residual == 0, 1.0, 0.0), 1 - residual / np.where(flat, 1, spread))

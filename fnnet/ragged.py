@@ -166,6 +166,7 @@ def train_epoch(
     >>> state.step, bool(losses[-1] < losses[0])
     (45, True)
     """
+    update_of(state)  # raises where no optimizer has such states
     data = split if isinstance(split, Prepared) else prepare(split)
     check_batches(data.split, batch_size)
     x = data.split.x[:1]

@@ -44,7 +44,7 @@ class GeneratorState:
         bit_generator = getattr(np.random, self.name)()
         try:
             bit_generator.state = wanted
-        except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
+        except (TypeError, ValueError, LookupError, OverflowError, AttributeError) as error:
             raise ValueError(f"rng is not a state of {self.name}: {error!s:.99}") from None
         # NumPy coerces what it is given, and takes positions outside of the generator's numbers.
         taken = bit_generator.state
@@ -89,4 +89,6 @@ def _text(state: Mapping[str, Any]) -> str:
 def _within(state: Any) -> bool:
     """Whether positions lie inside the numbers drawn ahead: NumPy reads whatever is there."""
     position, buffered = state["state"].get("pos", 0), state.get("buffer_pos", 0)
-    return bool(0 <= position <= 624 and 0 <= buffered <= 4)
+    return bool(
+        0 <= position <= 624 and 0 <= buffered <= 4 and state.get("has_uint32", 0) in (0, 1)
+    )

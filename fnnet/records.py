@@ -27,7 +27,7 @@ class Evaluation:
         (K, 2, 2), one for each, as scikit-learn's `multilabel_confusion_matrix`; None for numbers,
         and above 4,096 classes. Weights do not count here
     r2 : coefficient of determination of each of the K numbers, averaged, as scikit-learn's
-        `r2_score`; NaN for classes and labels
+        `r2_score`; NaN for classes and labels, and of a single sample
     members : of an ensemble one evaluation for each member; the figures above are their means
     """
 

@@ -78,7 +78,7 @@ def dropout_masks(
     >>> print(masks[0], masks[1].shape, sorted(set(masks[1].ravel().tolist())))
     None (5, 3) [0.0, 2.0]
     """
-    arguments.network(params)
+    arguments.check_network(params)
     rng = generator(rng)
     whole_number("n", n, 1)
     if np.shape(rates) != (len(params.layers),):
@@ -156,8 +156,8 @@ def decay_weights(params: Params, amount: float | FloatArray) -> Params:
     ValueError
         If an amount lies outside [0, 1], or they are not as many as members.
     """
-    arguments.network(params)
-    check_setting("amount", amount, 0, math.nextafter(1, 2), params)
+    arguments.check_network(params)
+    check_setting("amount", amount, 0, math.nextafter(1, 2), params, "[0, 1]")
     vector, layout = flat(params)
     keep = 1 - each_rate(amount, params, layout)
     decayed = empty(layout.size, vector)
@@ -195,7 +195,7 @@ def l2_penalty(params: Params, strength: float) -> tuple[float, Params]:
     >>> penalty, gradient.layers[0].b.tolist()
     (1.25, [0.0])
     """
-    arguments.network(params)
+    arguments.check_network(params)
     strength = check_not_negative("strength", strength)
     vector, layout = flat(params)
     gradient = empty(layout.size, vector)
@@ -227,7 +227,7 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
     """
     check_not_negative("bound", bound)
     instance_of(Params, "grads", grads)
-    arguments.network(grads)
+    arguments.check_network(grads)
     leading = grads.layers[0].w.ndim - 2
     with np.errstate(over="ignore"):
         norm = _norm(grads, leading)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.arguments import finite_network, no_nan_in_data
+from fnnet.arguments import finite_network, nan_in_data
 from fnnet.checks import whole_number
 from fnnet.data.splits import Split, check_batches, shuffled
 from fnnet.evaluation import check_split, evaluate
@@ -87,7 +87,7 @@ def train_step(
     >>> state.step, round(loss, 4)
     (1, 0.6931)
     """
-    update = update or update_of(state)
+    update = _update(state, update)
     weighted = {} if weights is None else {"weights": weights}
     loss, grads = gradient(state.params, x, y, **weighted)
     return update(state, grads), loss
@@ -144,7 +144,7 @@ def train(
         If no `update` is given for a type of state that has none registered.
     ValueError
         If `epoch` is given beside `gradient` or `update`, `batch_size` is below 1, `epochs` or
-        `start` is negative, a split is empty or holds NaN, a label does not fit the network's
+        `start` is negative, a split is empty, a label does not fit the network's
         output, or a parameter is not finite.
     DivergenceError
         If a loss, an update or what the optimizer remembers is not finite; of an ensemble, if that
@@ -166,7 +166,7 @@ def train(
         whole_number("memory", memory, 1)
         if epoch is not None:
             raise ValueError("memory must not be given beside epoch, which makes its own batches")
-    update = update or update_of(state)
+    update = _update(state, update)
     whole_number("epochs", epochs, 0)
     whole_number("start", start, 0)
     for split in (train, test):
@@ -202,6 +202,10 @@ def train(
     return _epochs(one, state, train, test, rng, numbers, batches, check_finite)
 
 
+def _update(state: StateT, update: Update[StateT] | None) -> Update[StateT]:
+    return update if update is not None and hasattr(state, "params") else update_of(state)
+
+
 def _epochs(
     one: Callable[[StateT, int], StateT],
     state: StateT,
@@ -231,27 +235,32 @@ def _check_loss(
     """Raise where a batch's loss is not finite, unless members of an ensemble go on."""
     if before.params.layers[0].w.ndim > 2 and _finite_members(after.params).any():
         return
-    no_nan_in_data(train.x, train.y)
     if not _finite_members(before.params).any():  # an update shows here one batch late
-        raise _bad_update(before, epoch, batch - 1)
-    raise DivergenceError(f"the loss was {loss}", epoch, batch)
+        raise _bad_update(before, train, epoch, batch - 1)
+    raise _diverged(f"the loss was {loss}", train, epoch, batch)
 
 
 def _check_state(state: State, train: Split, epoch: int, batch: int) -> None:
     """Raise where no member has finite parameters, or finite numbers in what is remembered."""
     if not _finite_members(state.params).any():
-        no_nan_in_data(train.x, train.y)
-        raise _bad_update(state, epoch, batch)
+        raise _bad_update(state, train, epoch, batch)
     for name, tree in _trees(state).items():
         # Squares overflow before gradients do.
         if not _finite_members(tree).any():
             raise DivergenceError(f"{name} of the optimizer were not finite", epoch, batch)
 
 
-def _bad_update(state: State, epoch: int, batch: int) -> DivergenceError:
+def _bad_update(state: State, train: Split, epoch: int, batch: int) -> DivergenceError:
     if getattr(state, "eps", None) == 0:  # where a gradient was always 0 the step is 0 / 0
         return DivergenceError("an update without eps was not finite", epoch, batch, "eps above 0")
-    return DivergenceError("an update was not finite", epoch, batch)
+    return _diverged("an update was not finite", train, epoch, batch)
+
+
+def _diverged(what: str, train: Split, epoch: int, batch: int) -> DivergenceError:
+    missing = nan_in_data(train.x, train.y)
+    if missing is None:
+        return DivergenceError(what, epoch, batch)
+    return DivergenceError(f"{missing}: {what}", epoch, batch, "data without it")
 
 
 def _finite_members(tree: Params) -> npt.NDArray[np.bool_]:

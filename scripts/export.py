@@ -27,12 +27,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from fnnet_scripts.options import DATASETS, Parser, exit_code
+from fnnet_scripts.options import Parser, exit_code
 from fnnet_scripts.wording import table
 
 import fnnet
 from fnnet.activations import activation_of
 from fnnet.checks import FloatArray
+from fnnet.data.datasets import NAMES
 from fnnet.exports import About, export
 from fnnet.exports.files import SUFFIXES
 
@@ -78,7 +79,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--int8", action="store_true", help="weights in int8, for .npz, .h and .c")
     add("--float16", action="store_true", help="numbers in float16, for .npz")
     add("--bytes", action="store_true", help="for .onnx: take uint8 images and scale them inside")
-    add("--dataset", choices=DATASETS, help="what it learned; default: what the run says")
+    add("--dataset", choices=NAMES, help="what it learned; default: what the run says")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
     settings = parser.parse_args(argv)
     suffix = settings.out.suffix
@@ -131,7 +132,7 @@ def found(
     name: Any, settings: argparse.Namespace, params: fnnet.Params
 ) -> tuple[fnnet.Dataset | None, str]:
     """The data that the network learned, or None, and why."""
-    if name not in DATASETS:
+    if name not in NAMES:
         return None, "the checkpoint does not say what it learned; --dataset does"
     try:
         data = fnnet.load_dataset(name, settings.data_dir, download=False)

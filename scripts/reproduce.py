@@ -1,4 +1,6 @@
-"""Train a published recipe on MNIST and print its row of the README's table.
+"""Train a published recipe on MNIST and print its row of the table of results.
+
+    python scripts/reproduce.py keras --seeds 0 1 2
 
 One run for each seed. The test set is read once a run, at the end. The settings were chosen with
 --validation, which holds samples of the training set out and shows their error instead. With
@@ -6,6 +8,9 @@ One run for each seed. The test set is read once a run, at the end. The settings
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
 
 import argparse
 import os
@@ -26,17 +31,18 @@ from fnnet_scripts.options import (
     Parser,
     at_least,
     check_figure,
-    check_validation,
     exit_code,
     png,
+    save_figure,
     terminal_bar,
+    uninterrupted,
 )
+from fnnet_scripts.runs import DATASETS, check_validation
 
 import fnnet
 from fnnet.arguments import Labels
-from fnnet.optimizers.schedules import Schedule, constant, cosine, warm_up
-from fnnet.storage.files import atomic_write
 from fnnet.checks import FloatArray
+from fnnet.optimizers.schedules import Schedule, constant, cosine, warm_up
 
 DISTORTIONS = {
     "rotation": 12.0,
@@ -140,7 +146,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--epochs", type=at_least(1), metavar="N", help="instead of the recipe's")
     add("--jobs", type=at_least(1), default=1, metavar="N", help="runs at a time; default: 1")
     add("--validation", type=at_least(0), default=0, metavar="N", help="samples to hold out")
-    add("--dataset", choices=("mnist", "digits"), default="mnist")
+    add("--dataset", choices=DATASETS, default="mnist", help="default: mnist")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
     add("--figure", type=png, metavar="FILE", help="draw distorted images and train nothing")
     settings = parser.parse_args(argv)
@@ -297,7 +303,8 @@ def row(name: str, recipe: Recipe, widths: Sequence[int], done: Sequence[Trial])
 def draw(settings: argparse.Namespace) -> None:
     """An image of each class in the first column, distorted copies beside it."""
     check_figure(settings.figure)
-    from matplotlib.figure import Figure
+    with uninterrupted():
+        from matplotlib.figure import Figure
 
     columns = 14
     data = fnnet.load_dataset(settings.dataset, settings.data_dir)
@@ -312,8 +319,7 @@ def draw(settings: argparse.Namespace) -> None:
     axes.imshow(table.reshape(len(firsts) * height, columns * width), cmap="Greys", vmin=0)
     axes.axvline(width - 0.5, color="#0072B2", lw=1.5)
     axes.set_axis_off()
-    with atomic_write(settings.figure) as file:
-        figure.savefig(file, format="png")
+    save_figure(figure, settings.figure)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,7 @@
 """Train a digit classifier: a checkpoint, its history and its figures in one folder.
 
+    python scripts/train.py --dataset mnist
+
 Without options it trains on the 8x8 digits that come with fnnet. No run replaces another: each has
 a folder of its own, runs/DATASET, runs/DATASET-2 and so on, or --out. After Ctrl-C, or to train on
 to more epochs, --resume continues the run in --out, or the last one of the data set, bit for bit as
@@ -7,6 +9,9 @@ if it had never stopped. Exit codes: 0, 2 for bad usage, 1 for failures, 130 aft
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
 
 import argparse
 import csv
@@ -18,39 +23,61 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import astuple, fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from fnnet_scripts.options import (
-    RUN,
     Parser,
-    UsageError,
-    add_run_options,
     at_least,
-    check_epochs,
-    check_validation,
-    complete,
-    keep_settings,
-    not_negative,
+    exit_code,
+    folder,
+    make_folder,
+    save_figure,
     terminal_bar,
+    uninterrupted,
+)
+from fnnet_scripts.recipes import (
+    RECIPE,
+    add_recipe_options,
+    check_recipe,
+    composed,
+    first_state,
+    is_plain,
+    optimizers,
+    weighted,
+)
+from fnnet_scripts.runs import (
+    CHECKPOINT,
+    RUN,
+    SETTINGS,
+    add_run_options,
+    check_epochs,
+    check_settings,
+    check_validation,
+    claim,
+    complete,
+    extra_of,
+    keep_settings,
+    say_unknown,
 )
 
 import fnnet
 from fnnet.storage.files import atomic_write
 
-Epoch: TypeAlias = fnnet.Epoch[fnnet.RMSPropState]
-Checkpoint: TypeAlias = fnnet.Checkpoint[fnnet.RMSPropState]
+Epoch: TypeAlias = fnnet.Epoch[Any]
+Checkpoint: TypeAlias = fnnet.Checkpoint[Any]
 
 DEFAULTS: dict[str, Any] = {
     **RUN,
-    "decay": 0.9,
-    "eps": 1e-8,
+    **RECIPE,
     "dtype": "float32",
     "validation": 0,
 }
 OTHERS: dict[str, Any] = {"resume": False, "out": None, "figures": None, "quiet": False}
+# What every network for classes has; r2 is for numbers.
+COLUMNS = [each.name for each in fields(fnnet.Metrics) if each.default is MISSING]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,35 +85,36 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add_run_options(parser)
     add = parser.add_argument
-    add("--decay", type=not_negative(below=1), metavar="X", help="of RMSProp's mean squares; 0.9")
-    add("--eps", type=not_negative(), metavar="X", help="beside RMSProp's root; default: 1e-8")
     add("--dtype", choices=("float32", "float64"), help="default: float32")
     add("--validation", type=at_least(0), metavar="N", help="samples held out from training")
-    add("--out", type=Path, metavar="DIR", help="the run's folder; default: a new one, see above")
-    add("--figures", type=Path, metavar="DIR", help="folder of the figures; default: the run's")
+    add("--figures", type=folder, metavar="DIR", help="folder of the figures; default: the run's")
     add("--quiet", action="store_true", help="print nothing but errors")
+    add_recipe_options(parser)
     given = vars(parser.parse_args(argv))
     if "resume" in given and "out" not in given:
         given["out"] = last_run(given.get("dataset", DEFAULTS["dataset"]))
-    return complete(parser, given, DEFAULTS, OTHERS)
+    settings = complete(parser, given, DEFAULTS, OTHERS)
+    check_recipe(parser, settings)
+    return settings
 
 
 def numbered(dataset: str) -> dict[int, Path]:
     """The default folders that there are, by number."""
     found = {}
-    for folder in Path("runs").glob(f"{dataset}*"):
-        if match := re.fullmatch(rf"{dataset}(?:-(\d+))?", folder.name):
-            found[int(match[1] or 1)] = folder
+    for path in Path("runs").glob(f"{dataset}*"):
+        if match := re.fullmatch(rf"{dataset}(?:-(\d+))?", path.name):
+            found[int(match[1] or 1)] = path
     return found
 
 
-def new_folder(dataset: str) -> Path:
-    """Make the default folder after the last; no two processes get the same."""
+def new_folder(dataset: str) -> tuple[Path, list[Path]]:
+    """Make the default folder after the last, which no two processes get; and what was made."""
+    made = make_folder(Path("runs"))
     for n in itertools.count(1 + max(numbered(dataset), default=0)):
-        folder = Path("runs", dataset if n == 1 else f"{dataset}-{n}")
+        path = Path("runs", dataset if n == 1 else f"{dataset}-{n}")
         try:
-            folder.mkdir(parents=True)
-            return folder
+            path.mkdir()
+            return path, [path, *made]
         except FileExistsError:
             pass
     raise AssertionError("unreachable")
@@ -94,37 +122,48 @@ def new_folder(dataset: str) -> Path:
 
 def last_run(dataset: str) -> Path:
     """The last default folder that holds a run, or the first one if none does."""
-    runs = {n: path for n, path in numbered(dataset).items() if (path / "run.json").exists()}
+    runs = {n: path for n, path in numbered(dataset).items() if (path / SETTINGS).exists()}
     return runs[max(runs)] if runs else Path("runs", dataset)
 
 
 def run(settings: argparse.Namespace) -> None:
     """Train to the last epoch, saving after each; then measure on the test set and draw."""
     data = fnnet.load_dataset(settings.dataset, settings.data_dir)
+    check_validation(settings.validation, len(data.train))
+    made: list[Path] = []
+    if settings.figures is not None:
+        make_folder(settings.figures)
+    if settings.out is None:
+        settings.out, made = new_folder(settings.dataset)
+    with claim(settings.out, settings.resume, made):
+        fit(settings, data)
+
+
+def fit(settings: argparse.Namespace, data: fnnet.Dataset) -> None:
+    """The same, once the run's folder is this process's alone."""
     rng = np.random.default_rng(settings.seed)
     train, held_out, split = data.train, data.test, "test"
-    check_validation(settings.validation, len(data.train))
     if settings.validation:
         train, held_out = fnnet.hold_out(rng, data.train, settings.validation)
         split = "validation"
-    if settings.figures is not None:
-        settings.figures.mkdir(parents=True, exist_ok=True)
-    if settings.resume and (settings.out / "checkpoint.npz").exists():
-        checkpoint = resumed(settings)
+    if settings.resume and (settings.out / CHECKPOINT).exists():
+        checkpoint = resumed(settings, data)
     else:
-        sizes = (data.train.x[0].size, *settings.hidden, len(data.classes))
-        checkpoint = started(settings, sizes, rng)
+        checkpoint = started(settings, data, rng)
     write_text(settings.out / "history.csv", table(checkpoint.history, split))
+    rng, classes = checkpoint.rng.generator(), len(data.classes)
+    steps = {} if is_plain(settings) else composed(settings, rng, len(train), classes)
     records = fnnet.train(
         checkpoint.state,
-        train,
+        weighted(settings, train, classes),
         held_out,
-        rng=checkpoint.rng,
+        rng=rng,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         start=checkpoint.epoch,
+        **steps,
     )
-    checkpoints = saved(records, checkpoint, settings.out, split)
+    checkpoints = saved(records, checkpoint, settings, split)
     for last in progress(checkpoints, checkpoint.epoch, settings, split):
         checkpoint = last
     params, history = checkpoint.state.params, checkpoint.history
@@ -133,51 +172,65 @@ def run(settings: argparse.Namespace) -> None:
         print(summary(evaluation, history, len(train)), flush=True)
     drawn = draw(settings.figures or settings.out, data, params, evaluation, history, split)
     if not settings.quiet:
-        print(f"{settings.out}: checkpoint.npz, history.csv, run.json; {drawn}")
+        print(f"{settings.out}: {CHECKPOINT}, history.csv, {SETTINGS}; {drawn}")
+        print(next_steps(settings))
+
+
+def next_steps(settings: argparse.Namespace) -> str:
+    """Two lines that say what to do with a run."""
+    here = Path(sys.argv[0]).parent
+    more = shlex.join([sys.argv[0], "--resume", "--out", str(settings.out)])
+    run = shlex.join([str(here / "predict.py"), str(settings.out / CHECKPOINT)])
+    other = "" if settings.dataset == "mnist" else f"; MNIST: python {sys.argv[0]} --dataset mnist"
+    return (
+        f"to read a picture of yours: python {run} PICTURE\n"
+        f"to go on: python {more} --epochs {2 * settings.epochs}{other}"
+    )
 
 
 def started(
-    settings: argparse.Namespace, sizes: Sequence[int], rng: np.random.Generator
+    settings: argparse.Namespace, data: fnnet.Dataset, rng: np.random.Generator
 ) -> Checkpoint:
     """A new run, its epoch 0 on the disk, so that there is always one to go on from."""
-    state = fnnet.rmsprop_init(
-        fnnet.init_params(rng, sizes, settings.dtype),
-        settings.learning_rate,
-        settings.decay,
-        settings.eps,
-    )
-    settings.out = settings.out or new_folder(settings.dataset)
-    if (settings.out / "checkpoint.npz").exists():
-        raise FileExistsError(
-            f"{settings.out} holds a run: continue it with --resume, or choose another --out"
-        )
-    settings.out.mkdir(parents=True, exist_ok=True)
+    sizes = (data.train.x[0].size, *settings.hidden, len(data.classes))
+    params = fnnet.init_params(rng, sizes, settings.dtype, activation=settings.activation)
+    state = first_state(settings, params)
     # Before the checkpoint: killed between, a run is resumed from these.
-    keep_settings(settings.out / "run.json", DEFAULTS, settings)
-    checkpoint = fnnet.Checkpoint(state, rng)
-    fnnet.save_checkpoint(settings.out / "checkpoint.npz", checkpoint)
+    keep_settings(settings.out, DEFAULTS, settings)
+    checkpoint = fnnet.Checkpoint(state, rng, extra=extra_of(settings, data))
+    fnnet.save_checkpoint(settings.out / CHECKPOINT, checkpoint)
     return checkpoint
 
 
-def resumed(settings: argparse.Namespace) -> Checkpoint:
+def resumed(settings: argparse.Namespace, data: fnnet.Dataset) -> Checkpoint:
     """The run in --out where it stopped."""
-    checkpoint = fnnet.load_checkpoint(settings.out / "checkpoint.npz", fnnet.RMSPropState)
+    kind = optimizers()[settings.optimizer]
+    checkpoint: Checkpoint = fnnet.load_checkpoint(settings.out / CHECKPOINT, kind)
     check_epochs(settings.epochs, checkpoint.epoch)
-    keep_settings(settings.out / "run.json", DEFAULTS, settings)
+    say_unknown("train.py", check_settings(settings, checkpoint, DEFAULTS))
+    keep_settings(settings.out, DEFAULTS, settings)
     state = replace(checkpoint.state, learning_rate=settings.learning_rate)
-    return replace(checkpoint, state=state)
+    return fnnet.Checkpoint(
+        state, checkpoint.rng, checkpoint.epoch, checkpoint.history, extra_of(settings, data)
+    )
 
 
 def saved(
-    records: Iterable[Epoch], checkpoint: Checkpoint, out: Path, split: str
+    records: Iterable[Epoch], checkpoint: Checkpoint, settings: argparse.Namespace, split: str
 ) -> Iterator[Checkpoint]:
-    """Each record as the checkpoint that it became on the disk."""
+    """Each record as the checkpoint that it became on the disk, until patience ends."""
+    out = settings.out
     for record in records:
         history = (*checkpoint.history, record.metrics)
-        checkpoint = fnnet.Checkpoint(record.state, checkpoint.rng, record.metrics.epoch, history)
-        fnnet.save_checkpoint(out / "checkpoint.npz", checkpoint)
+        checkpoint = fnnet.Checkpoint(
+            record.state, record.rng, record.metrics.epoch, history, checkpoint.extra
+        )
+        fnnet.save_checkpoint(out / CHECKPOINT, checkpoint)
         write_text(out / "history.csv", table(history, split))
         yield checkpoint
+        losses = [row.test_loss for row in history]
+        if settings.patience and fnnet.stop_early(losses, settings.patience):
+            return
 
 
 def progress(
@@ -203,9 +256,8 @@ def table(history: Sequence[fnnet.Metrics], split: str) -> str:
     """The history as CSV, each column named after the split that it was measured on."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in fields(fnnet.Metrics)]
-    writer.writerow([name.replace("test", split) for name in names])
-    writer.writerows(astuple(row) for row in history)
+    writer.writerow([name.replace("test", split) for name in COLUMNS])
+    writer.writerows([getattr(row, name) for name in COLUMNS] for row in history)
     return text.getvalue()
 
 
@@ -227,26 +279,25 @@ def draw(
     split: str,
 ) -> str:
     """Write the figures; say where they are, or what they need."""
+    shape, sample = data.test.x.shape[1:], some_of_each(data.test, params)
+    images, labels = data.test.x[sample], np.asarray(data.test.y[sample], np.intp)
+    logits = fnnet.forward(params, fnnet.as_inputs(fnnet.Split(images, labels)))
     try:
-        from fnnet import plots
+        with uninterrupted():
+            from fnnet import plots
 
-        shape = data.test.x.shape[1:]
-        sample = some_of_each(data.test, params)
-        logits = fnnet.forward(params, fnnet.as_inputs(data.test.x[sample]))
-        figures = {
-            "predictions": plots.plot_predictions(
-                data.test.x[sample], logits, np.asarray(data.test.y[sample], np.intp), data.classes
-            ),
-            "confusion": plots.plot_confusion(evaluation.confusion, data.classes),
-            "weights": plots.plot_weights(params.layers[0].w, shape),
-        }
-        if history:
-            figures["curves"] = plots.plot_history(history, split)
+            figures = {
+                "predictions": plots.plot_predictions(images, logits, labels, data.classes),
+                "weights": plots.plot_weights(params.layers[0].w, shape),
+            }
+            if evaluation.confusion is not None:
+                figures["confusion"] = plots.plot_confusion(evaluation.confusion, data.classes)
+            if history:
+                figures["curves"] = plots.plot_history(history, split)
     except ImportError as error:
         return str(error)
     for name, figure in figures.items():
-        with atomic_write(folder / f"{name}.png") as file:
-            figure.savefig(file, format="png")
+        save_figure(figure, folder / f"{name}.png")
     return f"figures in {folder}"
 
 
@@ -270,28 +321,27 @@ def resume_command(settings: argparse.Namespace) -> str:
     return shlex.join([*words, "--quiet"] if settings.quiet else words)
 
 
+def how_to_go_on(settings: argparse.Namespace) -> str:
+    """What to say after Ctrl-C."""
+    resumable = settings.out is not None and (settings.out / SETTINGS).exists()
+    advice = f"to go on: {resume_command(settings)}" if resumable else "nothing was begun"
+    return f"interrupted; {advice}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     settings = parse(argv)
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # train says where, and stops
-            run(settings)
-    except KeyboardInterrupt:
-        resumable = settings.out is not None and (settings.out / "run.json").exists()
-        advice = f"to go on: {resume_command(settings)}" if resumable else "nothing was begun"
-        print(f"interrupted; {advice}", file=sys.stderr)
-        return 130
-    except fnnet.DivergenceError as error:
-        smaller = f"{resume_command(settings)} --learning-rate {settings.learning_rate / 10:g}"
-        advice = "start a new run" if "eps" in error.remedy else smaller  # an old one keeps its eps
-        print(f"train.py: {error}: {advice}", file=sys.stderr)
-        return 1
-    except UsageError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
-    except (OSError, ValueError, MemoryError) as error:
-        print(f"train.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+
+    def work() -> None:
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # train says where, and stops
+                run(settings)
+        except fnnet.DivergenceError as error:
+            smaller = f"{resume_command(settings)} --learning-rate {settings.learning_rate / 10:g}"
+            # An old run keeps its eps.
+            advice = "start a new run" if "eps" in error.remedy else smaller
+            raise ArithmeticError(f"{error}: {advice}") from error
+
+    return exit_code("train.py", work, lambda: how_to_go_on(settings))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 # Meant to change something: another library (test_jax), or what is registered (test_your_own).
 ELSEWHERE = {"register_jax", "register"}
 # What these return is, or may be, their argument, as they say; it is read-only or was the caller's.
-SHARES = {"tree_leaves", "tree_ravel", "first_state", "as_inputs", "clip_by_global_norm"}
+SHARES = {"tree_leaves", "tree_ravel", "first_state", "as_inputs", "clip_by_global_norm", "prepare"}
 SHARES |= {optimizer.init.__name__ for optimizer in OPTIMIZERS.values()}
 
 
@@ -96,6 +96,8 @@ def arguments(folder: Path) -> dict[str, Arguments]:
         "train_step": call(state, *batch[1:]),
         "train": call(state, split, split, rng=0, epochs=2),
         "evaluate": call(params, split),
+        "prepare": call(split),
+        "train_epoch": call(state, split, 0, 3),
         "save_checkpoint": call(folder / "new", checkpoint),
         "load_checkpoint": call(saved),
         "load_digits": call(),
@@ -125,6 +127,8 @@ def more_arguments(folder: Path) -> dict[str, list[Arguments]]:
     found, weights = OPTIMIZERS.values(), locked(np.linspace(0, 2, len(x)))
     options = {each: every_option(each) for each in found}
     weighted = fnnet.Split(x, y, weights=weights)
+    seldom = fnnet.Split(locked(images * (images > 220)), locked(np.arange(7) % 4))
+    wide = fnnet.init_params(0, (64, 5, 4))
     fast = fnnet.sgd_init(params, 0.1, 0.9, nesterov=True)
     adam = fnnet.adam_update(fnnet.adam_init(params), gradient)
     checkpoint = fnnet.Checkpoint(adam, np.random.Generator(np.random.MT19937(0)))
@@ -175,6 +179,11 @@ def more_arguments(folder: Path) -> dict[str, list[Arguments]]:
         ],
         "train_step": [call(adam, turned, y)],
         "train": [call(fast, fnnet.Split(turned, y), rng=0, epochs=1, check_finite=False)],
+        "prepare": [call(seldom)],
+        "train_epoch": [
+            call(fnnet.rmsprop_init(wide, 0.1), fnnet.prepare(seldom), 0, 3),
+            call(fnnet.adam_init(wide), seldom, 0, 3),
+        ],
         "evaluate": [call(params, weighted), call(many, fnnet.Split(turned, y))],
         "save_checkpoint": [call(folder / "new", checkpoint)],
         "load_checkpoint": [call(saved, fnnet.AdamState)],

@@ -96,13 +96,15 @@ def test_members_of_an_ensemble_have_masks_of_their_own() -> None:
     members = [fnnet.init_params(seed, (6, 5, 4), np.float64) for seed in range(3)]
     _, x, y = oracles.problem()
     masks = fnnet.dropout_masks(0, stacked(*members), len(x), (0.2, 0.5))
-    loss, gradient = fnnet.loss_and_grads(stacked(*members), x, y, masks)
+    total, gradient = fnnet.loss_and_grads(stacked(*members), x, y, masks)
+    losses = []
     for e, member in enumerate(members):
         own = [None if mask is None else mask[e] for mask in masks]
         expected, theirs = fnnet.loss_and_grads(member, x, y, own)
-        assert np.asarray(loss)[e] == pytest.approx(expected, rel=1e-12)
+        losses.append(expected)
         ours = fnnet.tree_map(lambda leaf, e=e: leaf[e], gradient)
         assert fnnet.tree_allclose(ours, theirs, 1e-10)
+    assert total == pytest.approx(sum(losses), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_labels_that_cannot_be_smoothed_are_refused() -> None:
         fnnet.smooth_labels(np.array([3]), 3, 0.1)
     with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], got 1.1"):
         fnnet.smooth_labels(np.array([2]), 3, 1.1)
-    with pytest.raises(ValueError, match=r"y must be an array of one label or more, got"):
+    with pytest.raises(ValueError, match=r"y must be \(N,\) classes or"):
         fnnet.smooth_labels(np.array(2), 3, 0.1)
 
 
@@ -237,8 +239,69 @@ def test_adam_with_decayed_weights_is_adamw_of_pytorch() -> None:
         np.testing.assert_allclose(ours, parameter.numpy(), 1e-9, 1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_penalty_is_half_the_squares_of_weights_and_spares_biases(dtype: str) -> None:
+    params = fnnet.tree_map(lambda leaf: leaf + 1, fnnet.init_params(0, (6, 5, 4), dtype))
+    penalty, gradient = fnnet.l2_penalty(params, 0.3)
+    expected = 0.3 / 2 * sum(np.square(layer.w, dtype=np.float64).sum() for layer in params.layers)
+    assert type(penalty) is float
+    assert penalty == pytest.approx(float(expected), rel=1e-6)
+    for layer, slope in zip(params.layers, gradient.layers, strict=True):
+        np.testing.assert_allclose(slope.w, 0.3 * layer.w, 1e-6)
+        assert slope.w.dtype == slope.b.dtype == dtype
+        assert not slope.b.any()
+
+
+def test_the_gradient_of_a_penalty_is_its_slope() -> None:
+    params, x, y = oracles.smooth_problem((6, 5, 4))
+
+    def both(params: Params) -> tuple[float, Params]:
+        (loss, slope), (penalty, pull) = (
+            fnnet.loss_and_grads(params, x, y),
+            fnnet.l2_penalty(params, 0.3),
+        )
+        return loss + penalty, fnnet.tree_map(np.add, slope, pull)
+
+    at, unravel = fnnet.tree_ravel(params)
+    expected = oracles.central_differences(lambda at: both(unravel(at))[0], np.asarray(at))
+    np.testing.assert_allclose(vector(both(params)[1]), expected, 1e-6, 1e-8)
+
+
+def test_the_penalties_of_members_add_up() -> None:
+    members = [like(PARAMS, seed) for seed in range(3)]
+    penalty, gradient = fnnet.l2_penalty(stacked(*members), 0.5)
+    each = [fnnet.l2_penalty(member, 0.5) for member in members]
+    assert penalty == pytest.approx(sum(value for value, _ in each), rel=1e-6)
+    assert fnnet.tree_allclose(gradient, stacked(*(slope for _, slope in each)), 1e-6)
+
+
+def test_a_penalty_and_a_loss_have_their_minimum_where_scikit_learn_has_it() -> None:
+    linear, optimize = (
+        pytest.importorskip(f"{name}") for name in ("sklearn.linear_model", "scipy.optimize")
+    )
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 4)), rng.integers(0, 3, 50)
+    theirs = linear.LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(x, y)
+    start, unravel = fnnet.tree_ravel(fnnet.init_params(0, (4, 3), np.float64))
+
+    def both(at: Array) -> tuple[float, Array]:
+        params = unravel(at)
+        loss, slope = fnnet.loss_and_grads(params, x, y)
+        penalty, pull = fnnet.l2_penalty(params, 1 / (2.0 * len(x)))
+        return loss + penalty, vector(slope) + vector(pull)
+
+    found = unravel(optimize.minimize(both, start, jac=True, tol=1e-12).x)
+    np.testing.assert_allclose(found.layers[0].w, theirs.coef_.T, atol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [-1, np.nan, np.inf, "1", None, [1.0]])
+def test_strengths_out_of_range_are_refused(strength: Any) -> None:
+    with pytest.raises(ValueError, match="strength must be a finite number >= 0, got "):
+        fnnet.l2_penalty(PARAMS, strength)
+
+
 def test_amounts_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], or be .* \(\)\), got -1"):
+    with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], got -1"):
         fnnet.decay_weights(PARAMS, -1)
     with pytest.raises(ValueError, match="bound must be a finite number >= 0, got nan"):
         fnnet.clip_by_global_norm(PARAMS, np.nan)
@@ -340,7 +403,7 @@ def test_a_run_that_draws_from_the_loops_generator_resumes_bit_for_bit(tmp_path:
     split = fnnet.Split(digits.train.x[:100], digits.train.y[:100])
 
     def run(checkpoint: fnnet.Checkpoint[fnnet.AdamState], epochs: int) -> Any:
-        rng = checkpoint.rng
+        rng = checkpoint.rng.generator()
 
         def gradient(params: Params, x: Array, y: Any) -> tuple[float, Params]:
             masks = fnnet.dropout_masks(rng, params, len(x), (0.1, 0.5))
@@ -379,7 +442,7 @@ def test_a_checkpoint_of_another_optimizer_is_named(tmp_path: Path) -> None:
     state = fnnet.sgd_init(PARAMS, 0.1, 0.9)
     fnnet.save_checkpoint(tmp_path / "run", fnnet.Checkpoint(state, np.random.default_rng(0)))
     with pytest.raises(fnnet.CheckpointError, match="expected RMSPropState, got SGDState"):
-        fnnet.load_checkpoint(tmp_path / "run")
+        fnnet.load_checkpoint(tmp_path / "run", fnnet.RMSPropState)
     loaded = fnnet.load_checkpoint(tmp_path / "run", fnnet.SGDState)
     assert (loaded.state.momentum, loaded.state.velocity) == (0.9, None)
 
@@ -390,7 +453,7 @@ def test_a_state_without_an_update_of_its_own_needs_one() -> None:
         params: Params
 
     split = fnnet.Split(np.eye(6), np.zeros(6, int))
-    with pytest.raises(TypeError, match="update must be given for a state of type Plain"):
+    with pytest.raises(TypeError, match="got Plain: register its optimizer, or give an update"):
         fnnet.train(Plain(PARAMS), split, rng=0, epochs=1)
 
     def update(state: Plain, grads: Params) -> Plain:

@@ -1,4 +1,7 @@
-"""The data sets: MNIST and its two drop-in siblings, found or downloaded, and the embedded digits.
+"""The data sets: those of the table, found or downloaded, and the embedded digits.
+
+A data set that is published as four IDX files is one value in the table of `fnnet.data.sources`;
+`load_dataset` and all that takes a name find it there. Any other `Source` loads with `load_source`.
 
 The cache folder of a user is ``$FNNET_CACHE``, else ``$XDG_CACHE_HOME/fnnet``, else the platform's
 own (``~/.cache/fnnet``, ``~/Library/Caches/fnnet``, ``%LOCALAPPDATA%\\fnnet``). It holds one folder
@@ -9,9 +12,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -19,8 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnnet.checks import instance_of
-from fnnet.data.download import DownloadError, RemoteFile, describe_damage, fetch
-from fnnet.data.idx import IDXError, read_idx
+from fnnet.data.download import (
+    DownloadError,
+    RemoteFile,
+    check_timeout,
+    describe_damage,
+    fetch,
+    remove_leftovers,
+)
+from fnnet.data.idx import IDXError, contents_digest, is_packed, read_idx
+from fnnet.data.sources import (
+    FASHION_MNIST,
+    KMNIST,
+    MNIST,
+    NAMES,
+    SOURCES,
+    Source,
+    title_of,
+)
 from fnnet.data.splits import Dataset, Split
 from fnnet.storage.files import StrPath
 
@@ -28,6 +47,8 @@ __all__ = [
     "FASHION_MNIST",
     "KMNIST",
     "MNIST",
+    "NAMES",
+    "SOURCES",
     "DownloadError",
     "RemoteFile",
     "Source",
@@ -38,108 +59,10 @@ __all__ = [
     "load_kmnist",
     "load_mnist",
     "load_source",
+    "title_of",
 ]
 
 Images = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a data set of four IDX files is published, and what must come from there.
-
-    `files` are the training images, the training labels, the test images and the test labels;
-    `counts` says how many of each pair there are.
-    """
-
-    name: str
-    title: str
-    mirrors: tuple[str, ...]
-    files: tuple[RemoteFile, RemoteFile, RemoteFile, RemoteFile]
-    classes: tuple[str, ...]
-    counts: tuple[int, int] = (60_000, 10_000)
-    image_shape: tuple[int, ...] = (28, 28)
-
-
-def _files(
-    algorithm: str, sizes: tuple[int, int, int, int], digests: tuple[str, str, str, str]
-) -> tuple[RemoteFile, RemoteFile, RemoteFile, RemoteFile]:
-    def file(i: int, name: str) -> RemoteFile:
-        return RemoteFile(f"{name}-ubyte.gz", sizes[i], algorithm, digests[i])
-
-    return (
-        file(0, "train-images-idx3"),
-        file(1, "train-labels-idx1"),
-        file(2, "t10k-images-idx3"),
-        file(3, "t10k-labels-idx1"),
-    )
-
-
-MNIST = Source(
-    name="mnist",
-    title="MNIST",
-    mirrors=(
-        "https://ossci-datasets.s3.amazonaws.com/mnist",
-        "https://storage.googleapis.com/cvdf-datasets/mnist",
-    ),
-    files=_files(
-        "sha256",
-        (9_912_422, 28_881, 1_648_877, 4_542),
-        (
-            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        ),
-    ),
-    classes=tuple("0123456789"),
-)
-
-FASHION_MNIST = Source(
-    name="fashion-mnist",
-    title="Fashion-MNIST",
-    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",),
-    files=_files(
-        "md5",
-        (26_421_880, 29_515, 4_422_102, 5_148),
-        (
-            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "25c81989df183df01b3e8a0aad5dffbe",
-            "bef4ecab320f06d8554ea6380940ec79",
-            "bb300cfdad3c16e7a12a480ee83cd310",
-        ),
-    ),
-    classes=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ),
-)
-
-KMNIST = Source(
-    name="kmnist",
-    title="KMNIST",
-    mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist",),
-    files=_files(
-        "md5",
-        (18_165_135, 29_497, 3_041_136, 5_120),
-        (
-            "bdb82020997e1d708af4cf47b453dcf7",
-            "e144d726b3acfaa3e44228e80efcd344",
-            "5c965bf0a639b31b8f53240b1b52f4d7",
-            "7320c461ea6c1c855c0b718fb2a4b134",
-        ),
-    ),
-    classes=tuple("おきすつなはまやれを"),
-)
-
-_SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST, KMNIST)}
 
 
 def load_mnist(
@@ -154,13 +77,15 @@ def load_mnist(
     """MNIST: 60,000 training and 10,000 test images of handwritten digits, LeCun et al. 1998.
 
     Each of its four files is looked for in `directory`, then in the cache, and downloaded if it
-    is in neither. Every file is held to its published size and digest each time it is loaded.
+    is in neither. Each time a file is loaded it is held to its published digest, or, if others
+    unpacked it or packed it anew, to the digest of its contents.
 
     Parameters
     ----------
     directory : str or path-like, optional
-        A folder that holds the files under their published names, gzipped or unpacked, or into
-        which to download them (made if absent). Without it, the cache.
+        A folder that holds the files, gzipped or unpacked, under their published names or others
+        that are common (``train-images.idx3-ubyte``, say), or into which to download them (made
+        if absent). ``~`` is the home folder. Without a directory, the cache.
     download : bool
         Whether to download what is absent or damaged. Without it, nothing touches the network.
     progress : bool
@@ -170,7 +95,8 @@ def load_mnist(
     mirrors : sequence of str, optional
         URLs of folders to download from, instead of the public ones.
     timeout : float
-        Seconds to wait for a mirror to answer.
+        Seconds, at most a day. A mirror must begin to answer within so many, and is left when it
+        has sent fewer than 1000 bytes for each of the last so many.
 
     Returns
     -------
@@ -187,6 +113,8 @@ def load_mnist(
     IDXError
         If a file is damaged and `download` is False, or if `directory` holds an intact file of
         the right name that is another data set's (a ValueError).
+    ValueError
+        If the time-out is out of range, or a mirror is no URL.
     """
     return load_source(
         MNIST,
@@ -210,7 +138,9 @@ def load_fashion_mnist(
 ) -> Dataset:
     """Fashion-MNIST: ten kinds of clothes in MNIST's format, Xiao et al. 2017 (MIT licence).
 
-    Everything is as for `load_mnist`, file names included: give each its own `directory`.
+    Everything is as for `load_mnist`, file names included: give each its own `directory`. What
+    the unpacked files must be is not known, though: those are held to their size, shape and range
+    of labels only, and a file that others packed is refused.
     """
     return load_source(
         FASHION_MNIST,
@@ -234,7 +164,9 @@ def load_kmnist(
 ) -> Dataset:
     """KMNIST: ten cursive hiragana in MNIST's format, Clanuwat et al. 2018 (CC BY-SA 4.0).
 
-    Everything is as for `load_mnist`, file names included: give each its own `directory`.
+    Everything is as for `load_mnist`, file names included: give each its own `directory`. What
+    the unpacked files must be is not known, though: those are held to their size, shape and range
+    of labels only, and a file that others packed is refused.
     """
     return load_source(
         KMNIST,
@@ -275,12 +207,12 @@ def load_digits() -> Dataset:
     ink = np.cumsum(rows[: 8 * 8], axis=1)[:, order].T % 17
     images = np.rint(ink * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
     classes, is_test = rows[-2, order], rows[-1, order] == 1
-    train, test = (_digits_split(images[part], classes[part]) for part in (~is_test, is_test))
+    train, test = (_read_only(images[part], classes[part]) for part in (~is_test, is_test))
     return Dataset("digits", train, test, tuple("0123456789"))
 
 
 def load_dataset(name: str, directory: StrPath | None = None, download: bool = True) -> Dataset:
-    """Load a data set by name: "mnist", "fashion-mnist", "kmnist" or "digits".
+    """Load a data set by its name, one of `fnnet.data.datasets.NAMES`: "mnist" or "digits", say.
 
     `directory` and `download` are those of `load_mnist`; the digits need neither.
 
@@ -294,9 +226,9 @@ def load_dataset(name: str, directory: StrPath | None = None, download: bool = T
     instance_of(str, "name", name)
     if name == "digits":
         return load_digits()
-    if name not in _SOURCES:
-        raise ValueError(f"name: {name!r}, expected one of {', '.join([*_SOURCES, 'digits'])}")
-    return load_source(_SOURCES[name], directory, download=download)
+    if name not in SOURCES:
+        raise ValueError(f"name: {name!r:.99}, expected one of {', '.join(NAMES)}")
+    return load_source(SOURCES[name], directory, download=download)
 
 
 def load_source(
@@ -309,10 +241,29 @@ def load_source(
     mirrors: Sequence[str] | None = None,
     timeout: float = 10.0,
 ) -> Dataset:
-    """Load any data set that is published as four IDX files; see `load_mnist`."""
-    given = None if directory is None else Path(directory)
-    cached = (cache_folder() if cache is None else Path(cache)) / source.name
+    """Load any data set that is published as four IDX files; see `load_mnist`.
+
+    Examples
+    --------
+    The letters of EMNIST, which begin with the label 1 and are stored column by column. Its files
+    come in an archive: unpack it, and name the folder.
+
+    >>> from fnnet.data.datasets import RemoteFile, Source
+    >>> names = [f"emnist-letters-{part}-{kind}-ubyte.gz" for part in ("train", "test")
+    ...          for kind in ("images-idx3", "labels-idx1")]
+    >>> a, b, c, d = (RemoteFile(name, 0, "sha256", "unknown") for name in names)
+    >>> Source("emnist-letters", "EMNIST letters", (), (a, b, c, d),
+    ...        tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), counts=(124_800, 20_800),
+    ...        first_label=1, transposed=True)
+    Source(emnist-letters, 124,800 + 20,800 images 28x28, 26 classes)
+
+    It loads from unpacked files, since none of its digests is known here.
+    """
+    check_timeout(timeout)
+    given = None if directory is None else _expanded("directory", directory)
+    cached = (cache_folder() if cache is None else _expanded("cache", cache)) / source.name
     order = list(source.mirrors if mirrors is None else mirrors)
+    download = download and (mirrors is not None or bool(order))
     arrays = []
     for file, shape in zip(source.files, _shapes(source), strict=True):
         found = _find(file, shape, given, cached)
@@ -324,15 +275,14 @@ def load_source(
             order.sort(key=lambda mirror: mirror != served)
             found = _read(folder / file.name, file, shape)
         arrays.append(found)
-    train, test = Split(arrays[0], arrays[1]), Split(arrays[2], arrays[3])
-    _check_labels(source, train, test)
+    train, test = (_split(source, *arrays[i : i + 2]) for i in (0, 2))
     return Dataset(source.name, train, test, source.classes)
 
 
 def cache_folder() -> Path:
     """Return the folder that holds downloads: ``$FNNET_CACHE``, or the platform's own."""
     if own := os.environ.get("FNNET_CACHE"):
-        return Path(own).expanduser()
+        return _expanded("FNNET_CACHE", own)
     if xdg := os.environ.get("XDG_CACHE_HOME"):
         return Path(xdg) / "fnnet"
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
@@ -345,9 +295,24 @@ def cache_folder() -> Path:
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "fnnet"
 
 
+def _expanded(name: str, path: StrPath) -> Path:
+    """The path, with ``~`` as the home folder."""
+    expanded = Path(os.path.expanduser(path))
+    first = expanded.parts[0] if expanded.parts else ""
+    if first.startswith("~") and not Path(first).exists():
+        raise FileNotFoundError(
+            f"{name}: {os.fspath(path)!r:.99} names the home folder of a user who has none; "
+            "write the whole path"
+        )
+    return expanded
+
+
 def _shapes(source: Source) -> Iterator[tuple[int, ...]]:
+    """Return the shapes of the arrays in the files."""
+    height_width, rest = source.image_shape[:2], source.image_shape[2:]
+    stored = (*height_width[:: -1 if source.transposed else 1], *rest)
     for count in source.counts:
-        yield (count, *source.image_shape)
+        yield (count, *stored)
         yield (count,)
 
 
@@ -356,23 +321,29 @@ def _find(
 ) -> Images | IDXError | None:
     """Return the first good copy of `file`; else what is wrong with a damaged one; else None."""
     damage = None
-    for path in _candidates(file, given, cached):
-        if path.is_file():
-            try:
-                return _read(path, file, shape)
-            except IDXError as error:
-                if path.parent == given and _is_idx(path):
-                    # Several data sets share these names: a user's file is not ours to replace.
-                    raise IDXError(f"{error}; intact, so perhaps of another data set") from error
-                damage = IDXError(f"{error}; delete it, and load again with download=True")
+    for folder in (given, cached) if given else (cached,):
+        for path in (folder / name for name in _names_of(file)):
+            if path.is_file():
+                try:
+                    array = _read(path, file, shape)
+                except IDXError as error:
+                    if folder == given and _is_idx(path):
+                        # Several sets share these names: a user's file is not ours to replace.
+                        reason = f"{error}; intact, so perhaps of another data set"
+                        raise IDXError(reason) from error
+                    damage = IDXError(f"{error}; delete it, and load again with download=True")
+                else:
+                    remove_leftovers(folder / file.name)
+                    return array
     return damage
 
 
-def _candidates(file: RemoteFile, given: Path | None, cached: Path) -> Iterator[Path]:
-    if given is not None:
-        yield given / file.name
-        yield given / file.name.removesuffix(".gz")
-    yield cached / file.name
+def _names_of(file: RemoteFile) -> tuple[str, ...]:
+    """The published name, and what others call the same file, packed or not, in a folder or not."""
+    stem = file.name.removesuffix(".gz")
+    dotted = re.sub(r"-(idx\d)", r".\1", stem)
+    names = (file.name, stem, f"{stem}.gz", dotted, f"{dotted}.gz")
+    return (*dict.fromkeys(names), f"{stem}/{stem}", f"{dotted}/{dotted}")
 
 
 def _is_idx(path: Path) -> bool:
@@ -384,21 +355,26 @@ def _is_idx(path: Path) -> bool:
 
 
 def _read(path: Path, file: RemoteFile, shape: tuple[int, ...]) -> Images:
-    """Read `path`, which is `file` or its unpacked content, or raise an IDXError."""
-    if path.name == file.name and (damage := describe_damage(path, file)):
-        raise IDXError(f"{path}: {damage}")
+    """Read `path`, which is `file`, or its contents packed by others or not at all."""
+    damage = describe_damage(path, file)
+    if damage and file.contents is None and is_packed(path):
+        raise IDXError(f"{path}: {damage}; if others packed it, unpack it")
     array = read_idx(path, limit=math.prod(shape))
     if array.dtype != np.uint8 or array.shape != shape:
         raise IDXError(f"{path}: {array.dtype} of shape {array.shape}, expected uint8 of {shape}")
+    if damage and file.contents and (digest := contents_digest(array)) != file.contents:
+        raise IDXError(f"{path}: sha256 {digest} of the contents, expected {file.contents}")
     return cast(Images, array)
 
 
-def _check_labels(source: Source, *splits: Split) -> None:
-    for split in splits:
-        top = split.y.max(initial=0)
-        if top >= len(source.classes):
-            expected = f"classes below {len(source.classes)}"
-            raise IDXError(f"{source.title}: a label is {top}, expected {expected}")
+def _split(source: Source, x: Images, y: Images) -> Split:
+    first, last = source.first_label, source.first_label + len(source.classes) - 1
+    for label in (y.min(initial=first), y.max(initial=first)):
+        if not first <= label <= last:
+            raise IDXError(f"{source.title}: a label is {label}, expected {first} to {last}")
+    if source.transposed:
+        x = np.ascontiguousarray(x.swapaxes(1, 2))
+    return _read_only(x, (y - first).astype(np.uint8) if first else y)
 
 
 def _fetch(
@@ -418,9 +394,11 @@ def _fetch(
 
 def _absent(source: Source, given: Path | None, cached: Path) -> FileNotFoundError:
     folders = " or ".join(str(folder) for folder in (given, cached) if folder is not None)
+    advice = "put them there"
+    if source.mirrors:
+        advice += ", or pass download=True"
     return FileNotFoundError(
-        f"{source.title} is not all in {folders}: expected {_names(source)}; "
-        "put them there, or pass download=True"
+        f"{source.title} is not all in {folders}: expected {_names(source)}; {advice}"
     )
 
 
@@ -428,7 +406,7 @@ def _names(source: Source) -> str:
     return ", ".join(file.name for file in source.files)
 
 
-def _digits_split(x: Images, y: Images) -> Split:
+def _read_only(x: Images, y: Images) -> Split:
     x.flags.writeable = False
     y.flags.writeable = False
     return Split(x, y)

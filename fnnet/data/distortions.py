@@ -52,7 +52,9 @@ def distort(
     images : (N, H, W) or (N, side * side) array, uint8, float32 or float64
     rotation : largest angle, in degrees, either way
     scale : largest relative change of width and of height, each drawn on its own, in [0, 1)
-    shear : largest shift to the side for each pixel that a pixel lies below the centre
+    shear : largest shift to the side for each pixel that a pixel lies below the centre, in [0, 1]:
+        the tangent of an angle. From degrees, as torchvision and Keras count it, it is
+        ``math.tan(math.radians(degrees))``
     shift : largest shift to the side, and up or down, in pixels
     elastic_alpha : strength of the displacements, in pixels: as in the paper, it multiplies random
         numbers between -1 and 1 that a Gaussian has smoothed (here they are normal, with the same
@@ -84,7 +86,6 @@ def distort(
     height, width = _sides(images)
     for name, value in (
         ("rotation", rotation),
-        ("shear", shear),
         ("shift", shift),
         ("elastic_alpha", elastic_alpha),
     ):
@@ -92,6 +93,11 @@ def distort(
         if value > LARGEST:
             raise ValueError(f"{name} must be at most {LARGEST:g}, got {value}")
     check_share("scale", scale)
+    if check_not_negative("shear", shear) > 1:
+        raise ValueError(
+            f"shear must lie in [0, 1], got {shear!r:.99}: it is a tangent, the shift to the side "
+            "for each pixel down; for degrees write math.tan(math.radians(degrees))"
+        )
     if not (is_number(elastic_sigma) and 0 < elastic_sigma <= LARGEST):
         raise ValueError(f"elastic_sigma must lie in (0, {LARGEST:g}], got {elastic_sigma!r:.99}")
     if not any((rotation, scale, shear, shift, elastic_alpha)):

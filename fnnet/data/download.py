@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import BinaryIO
 
+from fnnet.checks import is_number
+from fnnet.data.exchange import CHUNK, MIN_RATE, Refusal, stream_from
 from fnnet.storage.files import (
-    abandoned_parts,
+    Part,
+    check_replaceable,
+    discard,
     explain_full_disk,
-    move_into_place,
-    part_name,
+    install,
+    new_part,
+    open_abandoned,
+    open_regular,
+    parts_of,
     remove_abandoned_parts,
+    sync,
 )
 
-if TYPE_CHECKING:
-    import http.client
-    import urllib.request
-
-# urllib and hashlib are imported where they are used: most programs find their files on the disk.
-
-_CHUNK = 1 << 16
 _ATTEMPTS = 3  # at each mirror
 _PAUSE = 0.5  # seconds before the second attempt; doubles
-_MIN_RATE = 1000  # bytes a second, below which a mirror counts as stuck
+_LONGEST = 86_400.0  # seconds: a day
 _ABANDONED = 60.0  # seconds, beside a few time-outs, after which the writer of a part must be dead
 
 
@@ -40,32 +40,31 @@ class DownloadError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A published file: what it is called, how long it is, and what its digest must be."""
+    """A published file: what it is called, how long it is, and what its digest must be.
+
+    `contents` is the SHA-256 of what is inside, unpacked, where that is known: by it the same file
+    is told when others have unpacked it or packed it anew.
+    """
 
     name: str
     size: int
     algorithm: str
     digest: str
-
-
-class _Refusal(Exception):
-    """What a mirror answered instead of the file, and how to go on."""
-
-    def __init__(self, answer: str, *, retry: bool = False, restart: bool = False) -> None:
-        super().__init__(answer)
-        self.retry = retry  # the same mirror may do better
-        self.restart = restart  # the bytes so far are no good
+    contents: str | None = None
 
 
 def describe_damage(path: Path, file: RemoteFile) -> str | None:
     """Compare `path` with the size and digest of `file`; None if both agree."""
-    size = path.stat().st_size
-    if size != file.size:
-        return f"{size} bytes, expected {file.size}"
-    digest = _digest(path, file.algorithm)
-    if digest != file.digest:
-        return f"{file.algorithm} {digest}, expected {file.digest}"
-    return None
+    with open_regular(path) as stream:
+        return _damage(stream, file)
+
+
+def check_timeout(timeout: float) -> None:
+    """Raise where a time-out is no number of seconds that a system could wait."""
+    if not (is_number(timeout) and 0 < timeout <= _LONGEST):
+        raise ValueError(
+            f"timeout must be a number of seconds in (0, {_LONGEST:g}], got {timeout!r:.99}"
+        )
 
 
 def fetch(
@@ -80,10 +79,11 @@ def fetch(
 
     An error, a time-out, a cut connection, a wrong length, another page and a wrong digest all
     lead to the next mirror. What arrived before an interruption is kept under a hidden name that
-    ends in ``.part``, and a later call goes on from there if the server allows it: at once after
-    an error or Ctrl-C, some two minutes later after the process was killed. Any number of
-    processes may do this at the same time: each writes to a name of its own, and only a verified
-    file is moved to its place.
+    ends in ``.part``, and a later call goes on from a copy of it if the server allows that. (Where
+    the disk has no locks, what a killed process left is taken for abandoned some two minutes
+    later.) When the file is whole, all that was left is removed. Any number of processes may do
+    this at the same time: each writes to a file of its own, and only a verified file is moved to
+    its place.
 
     Parameters
     ----------
@@ -95,7 +95,10 @@ def fetch(
     progress : bool
         Draw a bar on stderr, if that is a terminal.
     timeout : float
-        Seconds to wait for a server to connect or to send something.
+        Seconds, above 0. A mirror must begin to send within so many, redirects and proxies
+        included, and then send 1000 bytes for each second, counted over as many; half of them
+        are for a connection to one address. So no mirror holds a call up for longer than twice
+        this time without delivering.
 
     Returns
     -------
@@ -106,33 +109,44 @@ def fetch(
     ------
     DownloadError
         If no mirror delivers.
+    ValueError
+        If a mirror is no URL, or the time-out is out of range.
     OSError
-        If the folder cannot be written or the disk is full.
+        If the folder cannot be written, the disk is full, or a file of that name is read-only.
     """
+    check_timeout(timeout)
     _check_mirrors(mirrors)
+    target = folder / file.name
+    check_replaceable(target)
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / file.name
     abandoned = _ABANDONED + 6 * timeout
-    part = _claim_part(target, abandoned)
     answers = []
     try:
-        with explain_full_disk(target), _bar(file, progress) as show:
+        with _part(target) as part, explain_full_disk(target), _bar(file, progress) as show:
+            _inherit(part, target, file.size, abandoned)
             for mirror in mirrors:
+                url = f"{mirror.rstrip('/')}/{file.name}"
                 try:
-                    _fetch_from(f"{mirror.rstrip('/')}/{file.name}", file, part, show, timeout)
-                except _Refusal as refusal:
+                    _fetch_from(url, file, part.file, show, timeout)
+                except Refusal as refusal:
                     answers.append(f"\n  {mirror}: {refusal}")
                 else:
                     _install(part, file, target)
-                    remove_abandoned_parts(target, abandoned)
+                    remove_leftovers(target, abandoned)
                     return mirror
     finally:
-        _release_part(part, target)
         with suppress(OSError):  # not empty: something came
             for path in absent:
                 path.rmdir()
     raise DownloadError(f"no mirror delivered {file.name}:{''.join(answers)}")
+
+
+def remove_leftovers(target: Path, seconds: float = _ABANDONED) -> None:
+    """Remove what downloads that did not end left beside a file that is whole."""
+    with suppress(OSError):
+        _leftover_name(target).unlink()
+    remove_abandoned_parts(target, seconds)
 
 
 def _check_mirrors(mirrors: Sequence[str]) -> None:
@@ -141,219 +155,140 @@ def _check_mirrors(mirrors: Sequence[str]) -> None:
     if not mirrors:
         raise ValueError("mirrors: none, expected at least one URL")
     for mirror in mirrors:
-        if not mirror.startswith(("https://", "http://")):
-            raise ValueError(f"mirrors: {mirror!r}, expected a URL with https:// or http://")
+        if not (isinstance(mirror, str) and mirror.startswith(("https://", "http://"))):
+            raise ValueError(f"mirrors: {mirror!r:.99}, expected a URL with https:// or http://")
 
 
-def _claim_part(target: Path, abandoned: float) -> Path:
-    """Return a part of our own beside `target`, with what an interrupted download left, if any.
-
-    Renaming is the claim: of several processes that want the same leftover, one succeeds.
-    """
-    part = part_name(target)
-    # A process that was killed could not release its part; one that writes touches it often.
-    for leftover in (_leftover_name(target), *abandoned_parts(target, abandoned)):
-        with suppress(OSError):
-            os.rename(leftover, part)
-            return part
-    part.touch(exist_ok=False)
-    return part
+@contextmanager
+def _part(target: Path) -> Iterator[Part]:
+    """Yield a part of our own, and keep its bytes for a later call if it is not installed."""
+    part = new_part(target)
+    try:
+        yield part
+    finally:
+        _release(part, target)
 
 
 def _leftover_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
-def _install(part: Path, file: RemoteFile, target: Path) -> None:
+def _release(part: Part, target: Path) -> None:
+    """Keep the bytes of an unfinished part for a later call; remove an empty one."""
+    with suppress(OSError, ValueError):  # a full disk; closed, since it is installed
+        part.file.flush()
+    if not part.locked:
+        with suppress(OSError):
+            part.file.close()  # Windows renames no open file
+    with suppress(OSError):  # gone, after a success; or a folder is in the way, and it stays
+        if part.path.stat().st_size:
+            os.replace(part.path, _leftover_name(target))
+        else:
+            discard(part)
+    with suppress(OSError):
+        part.file.close()
+
+
+def _inherit(part: Part, target: Path, size: int, seconds: float) -> None:
+    """Copy into a new part the most that an interrupted download left.
+
+    A copy, since a process that was stopped, and not killed, may still write to what it left.
+    """
+    out = part.file
+    for path in (_leftover_name(target), *parts_of(target)):
+        with suppress(FileNotFoundError), _left(path, target, seconds) as left:
+            if left and out.seek(0, os.SEEK_END) < os.fstat(left.fileno()).st_size <= size:
+                out.seek(0)
+                shutil.copyfileobj(left, out, CHUNK)
+
+
+@contextmanager
+def _left(path: Path, target: Path, seconds: float) -> Iterator[BinaryIO | None]:
+    """Open what a download left, if nobody writes to it."""
+    left = None
+    if path != _leftover_name(target):
+        left = open_abandoned(path, seconds)
+    else:
+        with suppress(OSError):  # absent, or a link, a folder or a pipe
+            left = open_regular(path, follow=False)  # released under this name
     try:
-        move_into_place(part, target)
-    except PermissionError:
-        # On Windows, a process that reads the file it has just installed keeps ours from its place.
+        yield left
+    finally:
+        if left:
+            left.close()
+
+
+def _install(part: Part, file: RemoteFile, target: Path) -> None:
+    try:
+        install(part, target)
+    except (PermissionError, FileNotFoundError):
+        # On Windows, a process that reads the file it has just installed keeps ours from its place;
+        # without locks, one that was first may have removed our part as abandoned.
         if not target.is_file() or describe_damage(target, file):
             raise
-        part.unlink()
-
-
-def _release_part(part: Path, target: Path) -> None:
-    """Keep the bytes of an unfinished `part` for a later call; remove an empty one."""
-    with suppress(OSError):  # gone, after a success
-        if part.stat().st_size:
-            os.replace(part, _leftover_name(target))
-        else:
-            part.unlink()
+        discard(part)
 
 
 def _fetch_from(
-    url: str, file: RemoteFile, part: Path, show: Callable[[int], None], timeout: float
+    url: str, file: RemoteFile, out: BinaryIO, show: Callable[[int], None], timeout: float
 ) -> None:
-    """Complete and verify `part` from one mirror, or raise the last `_Refusal`."""
-    attempt = 1
+    """Complete and verify the part `out` from one mirror, or raise the last `Refusal`."""
+    began, attempt = time.monotonic(), 1
     while True:
+        before, tried = out.seek(0, os.SEEK_END), time.monotonic()
         try:
-            inherited = _append(url, file, part, show, timeout)
-            if damage := describe_damage(part, file):
+            inherited = _append(url, file, out, show, timeout)
+            if damage := _damage(out, file):
                 # The fault may lie in the bytes that were there before, not with this mirror.
-                raise _Refusal(damage, retry=inherited, restart=True)
+                raise Refusal(damage, retry=inherited, restart=True)
             return
-        except _Refusal as refusal:
+        except Refusal as refusal:
+            now, gained = time.monotonic(), out.seek(0, os.SEEK_END) - before
             if refusal.restart:
-                os.truncate(part, 0)
-            if not refusal.retry or attempt == _ATTEMPTS:
+                out.truncate(0)
+            if gained >= MIN_RATE * (now - tried) > 0:
+                began = now  # it was slow to fail, but not to deliver
+            if not refusal.retry or attempt == _ATTEMPTS or now - began > timeout:
                 raise
         time.sleep(_PAUSE * 2 ** (attempt - 1))
         attempt += 1
 
 
 def _append(
-    url: str, file: RemoteFile, part: Path, show: Callable[[int], None], timeout: float
+    url: str, file: RemoteFile, out: BinaryIO, show: Callable[[int], None], timeout: float
 ) -> bool:
-    """Download what `part` lacks; return whether any of it was there before."""
-    with open(part, "r+b") as out:
-        start = out.seek(0, os.SEEK_END)
-        if start >= file.size:  # whole, if the digest agrees
-            return True
-        first = start
-        for offset, chunk in _stream(url, file.size, start, timeout):
+    """Download what `out` lacks; return whether any of it was there before."""
+    start = out.seek(0, os.SEEK_END)
+    if start >= file.size:  # whole, if the digest agrees
+        return True
+    first = start
+    with closing(stream_from(url, file.size, start, timeout)) as stream:
+        for offset, chunk in stream:
             if offset == 0:  # the server began anew, whatever we asked for
                 first = out.truncate(0)
             out.seek(offset)
             out.write(chunk)
             show(offset + len(chunk))
-        out.flush()
-        os.fsync(out.fileno())
+    out.flush()
+    sync(out)
     return first > 0
 
 
-def _stream(url: str, size: int, start: int, timeout: float) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, bytes) of the file at `url` from `start` on, or from 0 if it must be."""
-    import http.client
-    import urllib.error
-
-    # The consumer's own exceptions, a full disk say, are not raised in here.
-    first = offset = start
-    try:
-        with _open(url, start, timeout) as response:
-            first = offset = _first_offset(response, start, size)
-            began = time.monotonic()
-            while chunk := response.read1(_CHUNK):
-                if offset + len(chunk) > size:
-                    raise _Refusal(f"more than the {size} bytes expected", restart=True)
-                yield offset, chunk
-                offset += len(chunk)
-                seconds = time.monotonic() - began
-                if seconds > timeout and offset - first < _MIN_RATE * seconds:
-                    raise TimeoutError(f"fewer than {_MIN_RATE} bytes a second")
-    except urllib.error.HTTPError as error:
-        error.close()
-        retry = error.code in (408, 416, 429) or error.code >= 500
-        answer = f"HTTP {error.code} {_one_line(error.reason)}"
-        raise _Refusal(answer, retry=retry, restart=error.code == 416) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        cause = getattr(error, "reason", error)
-        passing = isinstance(cause, (ConnectionResetError, http.client.HTTPException))
-        answer = _one_line(str(cause)) or type(cause).__name__
-        raise _Refusal(answer, retry=passing or offset > first) from error
-    if offset < size:
-        raise _Refusal(f"cut off after {offset} of {size} bytes", retry=True)
-
-
-def _open(url: str, start: int, timeout: float) -> http.client.HTTPResponse:
-    import urllib.request
-
-    headers = {"User-Agent": "fnnet", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    request = urllib.request.Request(url, headers=headers)
-    response: http.client.HTTPResponse = _opener(2 * timeout).open(request, timeout=timeout)
-    return response
-
-
-def _opener(patience: float) -> urllib.request.OpenerDirector:
-    """What opens URLs whose servers answer within so many seconds, redirecting to nothing less."""
-    import http.client
-    import socket
-    import threading
-    import urllib.error
-    import urllib.request
-
-    def patient(kind: type[http.client.HTTPConnection]) -> type[http.client.HTTPConnection]:
-        class Connection(kind):  # type: ignore[valid-type,misc]  # mypy wants one kind
-            def cut(self) -> None:
-                with suppress(OSError):  # cut already
-                    self.sock.shutdown(socket.SHUT_RDWR)
-
-            def getresponse(self) -> http.client.HTTPResponse:
-                # A time-out is for each read: headers that come byte by byte never reach it.
-                began = time.monotonic()
-                watch = threading.Timer(patience, self.cut)
-                watch.start()
-                try:
-                    response: http.client.HTTPResponse = super().getresponse()
-                finally:
-                    watch.cancel()
-                if time.monotonic() - began >= patience:
-                    response.close()
-                    raise TimeoutError(f"no answer in {patience:g} seconds")
-                return response
-
-        return Connection
-
-    class Plain(urllib.request.HTTPHandler):
-        def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(patient(http.client.HTTPConnection), req)
-
-    class Secure(urllib.request.HTTPSHandler):
-        def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(patient(http.client.HTTPSConnection), req)
-
-    class Redirects(urllib.request.HTTPRedirectHandler):
-        def redirect_request(
-            self,
-            req: urllib.request.Request,
-            fp: IO[bytes],
-            code: int,
-            msg: str,
-            headers: http.client.HTTPMessage,
-            newurl: str,
-        ) -> urllib.request.Request | None:
-            allowed = ("https:",) if req.type == "https" else ("https:", "http:")
-            if not newurl.startswith(allowed):
-                raise urllib.error.URLError(f"redirects to {newurl}, which is not followed")
-            return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-    return urllib.request.build_opener(Redirects, Plain, Secure)
-
-
-def _first_offset(response: http.client.HTTPResponse, start: int, size: int) -> int:
-    """Return where in the file the response begins, after a look at the length it declares."""
-    if response.status == 206:
-        answer = response.headers.get("Content-Range", "")
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer)
-        if match is None or int(match[1]) != start or match[2] not in ("*", str(size)):
-            raise _Refusal(f"answered with the range {answer!r}", retry=True, restart=True)
-        return start
-    length = response.headers.get("Content-Length")
-    kind = response.headers.get_content_type()
-    if length is None and kind == "text/html":
-        raise _Refusal("an HTML page")
-    if length is not None and length != str(size):
-        raise _Refusal(f"{length} bytes of {kind}, expected {size}")
-    return 0
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _digest(path: Path, algorithm: str) -> str:
+def _damage(stream: BinaryIO, file: RemoteFile) -> str | None:
+    """Compare an open file with the size and digest of `file`; None if both agree."""
     import hashlib
 
+    size = stream.seek(0, os.SEEK_END)
+    if size != file.size:
+        return f"{size} bytes, expected {file.size}"
     # Not for security where MD5 is all that a source publishes; some systems forbid it otherwise.
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    digest = hashlib.new(file.algorithm, usedforsecurity=False)
+    stream.seek(0)
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
+    if digest.hexdigest() != file.digest:
+        return f"{file.algorithm} {digest.hexdigest()}, expected {file.digest}"
+    return None
 
 
 @contextmanager

@@ -6,19 +6,23 @@ big-endian 32-bit integers, then the elements, big-endian and in C order.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NoReturn, cast
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fnnet.checks import as_array, whole_number
-from fnnet.storage.files import StrPath, atomic_write
+from fnnet.storage.files import StrPath, atomic_write, open_regular
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # comes with the type checkers
 
 _TYPES: dict[int, np.dtype[np.generic]] = {
     0x08: np.dtype(np.uint8),
@@ -33,6 +37,10 @@ _KINDS = ", ".join(dtype.name for dtype in _CODES)
 _MAX_RANK = 64  # NumPy's own
 _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
+_INPUT = 1 << 13  # bytes that are given to zlib at once
+_PIECE = 1 << 16  # and the most that it gives back
+_MAX_EMPTY = 1000  # gzip members without contents: a loop over them would have no end
+_MAX_PADDING = 1 << 20  # zeros after a gzip member: tapes are padded, by far less
 
 
 class IDXError(ValueError):
@@ -48,6 +56,7 @@ def read_idx(path: StrPath, *, limit: int = 2**31) -> NDArray[np.generic]:
     Parameters
     ----------
     path : str or path-like
+        ``~`` is the home folder.
     limit : int
         The most bytes of elements to accept.
 
@@ -61,9 +70,9 @@ def read_idx(path: StrPath, *, limit: int = 2**31) -> NDArray[np.generic]:
     IDXError
         If the magic number, the element type or the rank is none of the format's, if the data
         are shorter or longer than the header says, if they exceed `limit`, or if the gzip data
-        are damaged.
+        are damaged or padded with more than 1 MiB of zeros.
     OSError
-        If the file is absent (FileNotFoundError) or cannot be read.
+        If the file is absent (FileNotFoundError), cannot be read, or is a pipe or a device.
     """
     whole_number("limit", limit, 0)
     with _opened(path) as file:
@@ -110,28 +119,109 @@ def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
         raise TypeError(f"array: dtype {array.dtype}, expected one that IDX has: {_KINDS}")
     if max(array.shape, default=0) >= 2**32:
         raise IDXError(f"{os.fspath(path)}: shape {array.shape}, expected sizes below 2**32")
-    header = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
-    body = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder(">"))
+    header, body = _contents(array)
     with atomic_write(path) as raw, _packed(raw, path) as file:
         file.write(header)
-        file.write(body.data)
+        file.write(body)
+
+
+def is_packed(path: StrPath) -> bool:
+    """Whether a file is gzipped, whatever its name."""
+    with open_regular(path) as file:
+        return file.read(2) == _GZIP
+
+
+def contents_digest(array: NDArray[np.generic]) -> str:
+    """SHA-256 of the unpacked IDX file that holds an array; it does not depend on any packing."""
+    import hashlib
+
+    header, body = _contents(array)
+    digest = hashlib.sha256(header)
+    digest.update(body)
+    return digest.hexdigest()
+
+
+def _contents(array: NDArray[np.generic]) -> tuple[bytes, memoryview]:
+    """Header and elements, as they stand in a file."""
+    code = _CODES[array.dtype.newbyteorder("=")]
+    header = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
+    return header, np.ascontiguousarray(array, dtype=array.dtype.newbyteorder(">")).data
 
 
 @contextmanager
 def _opened(path: StrPath) -> Iterator[BinaryIO]:
-    """Open `path`, unpacking if it is gzip; damage that gzip reports becomes an IDXError."""
-    with open(os.fspath(path), "rb") as raw:  # a number would be a file that others have open
-        if raw.peek(2)[:2] != _GZIP:
+    """Open `path`, unpacking if it is gzip; damage that zlib reports becomes an IDXError."""
+    # Its name, since a number would be a file that others have open.
+    with open_regular(os.fspath(path)) as raw:
+        packed = raw.read(2) == _GZIP
+        raw.seek(0)
+        if not packed:
             yield raw
             return
-        import gzip
         import zlib
 
         try:
-            with gzip.GzipFile(fileobj=raw, mode="rb") as file:
-                yield cast(BinaryIO, file)
-        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+            yield cast(BinaryIO, io.BufferedReader(_Unpacked(_members(raw))))
+        except (zlib.error, EOFError) as error:
             raise IDXError(f"{os.fspath(path)}: damaged gzip data ({error})") from error
+
+
+class _Unpacked(io.RawIOBase):
+    """A stream of pieces."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._piece = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        while not self._piece:
+            try:
+                self._piece = next(self._pieces)
+            except StopIteration:
+                return 0
+        size = min(len(view), len(self._piece))
+        view[:size], self._piece = self._piece[:size], self._piece[size:]
+        return size
+
+
+def _members(raw: BinaryIO) -> Iterator[bytes]:
+    """Unpack the members of a gzip file, each checked against its checksum.
+
+    Python's own reader skips zeros after a member one by one, however many there are.
+    """
+    import zlib
+
+    packed, empty = raw.read(_INPUT), 0
+    while packed:
+        member, size = zlib.decompressobj(zlib.MAX_WBITS | 16), 0
+        while not member.eof:
+            if not packed:
+                raise EOFError("it ends within a member")
+            piece = member.decompress(packed, _PIECE)
+            packed = member.unconsumed_tail or (b"" if member.eof else raw.read(_INPUT))
+            size += len(piece)
+            yield piece
+        empty += size == 0
+        if empty > _MAX_EMPTY:
+            raise EOFError(f"more than {_MAX_EMPTY} empty members")
+        packed = _without_padding(member.unused_data or raw.read(_INPUT), raw)
+
+
+def _without_padding(packed: bytes, raw: BinaryIO) -> bytes:
+    """What follows the zeros after a member; empty at the end of the file."""
+    zeros = 0
+    while packed:
+        if rest := packed.lstrip(b"\0"):
+            return rest
+        zeros += len(packed)
+        if zeros > _MAX_PADDING:
+            raise EOFError(f"more than {_MAX_PADDING} zeros after a member")
+        packed = raw.read(_INPUT)
+    return b""
 
 
 @contextmanager

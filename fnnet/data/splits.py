@@ -77,7 +77,7 @@ class Split:
         if not isinstance(rows, slice) and not (is_array(rows) and rows.ndim == 1):
             raise TypeError(f"a split is indexed by a slice or an array of rows, got {rows!r:.60}")
         weights = None if self.weights is None else self.weights[rows]
-        return _checked(self.x[rows], self.y[rows], weights, self.divisor)
+        return _unchecked(self.x[rows], self.y[rows], weights, self.divisor)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Arrays forget in a pickle that they are read-only.
@@ -90,21 +90,21 @@ class Split:
         return f"Split({len(self):,} samples, {parts})"
 
 
-def _checked(x: Samples, y: Labels, weights: Weights | None, divisor: float) -> Split:
-    """A split of parts of one that has been checked: all weights of a part may be zero."""
-    split = object.__new__(Split)
-    for name, value in (("x", x), ("y", y), ("weights", weights), ("divisor", divisor)):
-        object.__setattr__(split, name, value)
-    return split
-
-
 def _restored(
     x: Samples, y: Labels, weights: Weights | None, divisor: float, writeable: list[bool]
 ) -> Split:
     for array, free in zip((x, y, weights), writeable, strict=True):
         if array is not None and not free:
             array.setflags(write=False)
-    return Split(x, y, weights, divisor)
+    return _unchecked(x, y, weights, divisor)
+
+
+def _unchecked(x: Samples, y: Labels, weights: Weights | None, divisor: float) -> Split:
+    """A split of parts that have been checked; the weights of some rows may all be zero."""
+    part = object.__new__(Split)
+    for name, value in (("x", x), ("y", y), ("weights", weights), ("divisor", divisor)):
+        object.__setattr__(part, name, value)
+    return part
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -284,7 +284,7 @@ def _buffered(
 def _joined(parts: list[Split]) -> Split:
     """Splits one after another, in memory."""
     weights = [part.weights for part in parts if part.weights is not None]
-    return _checked(
+    return _unchecked(
         np.concatenate([part.x for part in parts]),
         np.concatenate([part.y for part in parts]),
         cast(Weights, np.concatenate(weights)) if weights else None,
@@ -347,20 +347,25 @@ def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tupl
         raise ValueError(f"n must be below the {len(split)} samples of the split, got {n}")
     order = generator(rng).permutation(len(split))
     if stratify:
-        order = _by_class(split.y, order)
+        order = _by_class(split.y, order, n)
     return split[order[n:]], split[order[:n]]
 
 
-def _by_class(y: Labels, order: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """The order, rearranged so that each beginning of it has every class in proportion."""
-    if y.ndim != 1 or y.dtype.kind not in "iu":
+def _by_class(y: Labels, order: npt.NDArray[np.intp], n: int) -> npt.NDArray[np.intp]:
+    """The order, rearranged so that its first n have every class in proportion."""
+    if y.ndim != 1 or y.dtype.kind not in "iub":
         raise ValueError(f"stratify needs (N,) int classes, got {y.dtype} {y.shape}")
     shuffled = y[order]
-    rank = np.empty(len(y))
-    for c in np.unique(shuffled):
-        (places,) = np.nonzero(shuffled == c)
-        rank[places] = (np.arange(len(places)) + 0.5) / len(places)
-    return order[np.argsort(rank, kind="stable")]
+    _, seen, kinds, counts = np.unique(
+        shuffled, return_index=True, return_inverse=True, return_counts=True
+    )
+    take, rest = np.divmod(counts * n, len(y))
+    # What is left goes to the largest remainders, to equal ones by chance: as they were drawn.
+    take[np.lexsort((seen, -rest))[: n - int(take.sum())]] += 1
+    rank = np.empty(len(y), np.intp)
+    by_kind = np.argsort(kinds, kind="stable")
+    rank[by_kind] = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return order[np.argsort(rank >= take[kinds], kind="stable")]
 
 
 def class_weights(y: npt.ArrayLike, classes: int) -> FloatArray:
@@ -380,7 +385,7 @@ def class_weights(y: npt.ArrayLike, classes: int) -> FloatArray:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If y is not (N,) classes in [0, K).
 
     Examples
@@ -389,12 +394,13 @@ def class_weights(y: npt.ArrayLike, classes: int) -> FloatArray:
     array([0.66666667, 0.66666667, 0.66666667, 2.        ])
     """
     whole_number("classes", classes, 1)
-    labels = as_array("y", y)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.size == 0:
+    labels = _labels(y)
+    if labels.ndim != 1 or labels.dtype.kind not in "iub" or labels.size == 0:
         raise ValueError(f"y must be (N,) int classes, got {labels.dtype} {labels.shape}")
     if labels.min() < 0 or labels.max() >= classes:
         got = f"{labels.min()} to {labels.max()}"
         raise ValueError(f"y must hold classes in [0, {classes}), got {got}")
+    labels = labels.astype(np.intp)
     weights: FloatArray = len(labels) / classes / np.bincount(labels)[labels]
     return weights
 
@@ -421,7 +427,7 @@ def _divisor(x: Samples, divisor: float | None) -> float:
     if divisor is None:
         if x.dtype == np.uint8 and x.ndim == 2 and x.size:
             raise ValueError(
-                "x holds bytes in two axes, which may be images or plain numbers: write "
+                "x must not be a table of bytes, which may be images or plain numbers: write "
                 "Split(x, y, divisor=255) for images, Split(x, y, divisor=1) for plain numbers"
             )
         return BYTE if x.dtype == np.uint8 and x.ndim in (3, 4) else 1.0
@@ -432,7 +438,7 @@ def _divisor(x: Samples, divisor: float | None) -> float:
 
 def _weights(weights: Any, n: int) -> Weights:
     weights = as_array("weights", weights)
-    if weights.dtype.kind not in "fiu" or weights.shape != (n,):
+    if weights.dtype.kind not in "fiub" or weights.shape != (n,):
         raise ValueError(
             f"weights must be ({n},) numbers >= 0, got {weights.dtype} {weights.shape}"
         )

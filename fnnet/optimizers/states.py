@@ -258,7 +258,12 @@ def least_of(state: type, name: str) -> float:
 
 
 def check_setting(
-    name: str, value: Rate, least: float, below: float, params: Params | None = None
+    name: str,
+    value: Rate,
+    least: float,
+    below: float,
+    params: Params | None = None,
+    interval: str | None = None,
 ) -> None:
     """Raise where a value is neither a number in its range nor one such number for each member."""
     members = params.layers[0].w.shape[:-2] if params else ()
@@ -269,7 +274,7 @@ def check_setting(
         fits = is_number(value) and least <= float(value) < below
     if not fits:
         bounds = f"be a finite number >= {least:g}"
-        bounds = bounds if math.isinf(below) else f"lie in [{least:g}, {below:g})"
+        bounds = bounds if math.isinf(below) else f"lie in {interval or f'[{least:g}, {below:g})'}"
         each = f", or be one such number for each member of an ensemble (shape {members})"
         hint = ""
         if callable(value):

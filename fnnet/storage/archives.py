@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.storage.files import atomic_write
+from fnnet.storage.files import atomic_write, open_regular
 
 LONGEST_HEADER = 2**20  # bytes
 LONGEST_OLD_HEADER = 2**28  # of version 1, which had the history in it
@@ -42,9 +42,10 @@ def write_archive(
     OSError
         If the file cannot be written; what was there before is still there.
     """
-    if len(text.encode()) > LONGEST_HEADER:
+    size = len(text.encode())
+    if size > LONGEST_HEADER:
         raise ValueError(
-            f"extra takes {len(text):,} bytes of JSON, the header may have {LONGEST_HEADER:,}: "
+            f"extra takes {size:,} bytes of JSON, the header may have {LONGEST_HEADER:,}: "
             "give long lists as arrays"
         )
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -62,7 +63,7 @@ def members_of(path: str | os.PathLike[str], limit: int, header: str) -> dict[st
     CheckpointError
         If it has more bytes than the limit, no header, or a header out of all proportion.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise CheckpointError(f"has {size} bytes, more than the limit of {limit}")
@@ -125,3 +126,10 @@ def array_of(
         raise CheckpointError(f"{name}: expected {dtype} {shape!s:.99}, got {got}")
     array = np.frombuffer(content, dtype, offset=start)
     return array.reshape(got_shape, order="F" if fortran else "C")
+
+
+def only_known(what: str, names: Collection[Any], known: Collection[str]) -> None:
+    """Raise where a file has names that this version does not know, or one twice."""
+    unknown = sorted(set(map(str, names)) - set(known))
+    if unknown or len(set(names)) != len(names):
+        raise CheckpointError(f"{what} has names that this version does not know: {unknown!s:.99}")

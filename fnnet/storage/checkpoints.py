@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, TypeAlias, overload
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from fnnet import arguments
 from fnnet.activations import ACTIVATIONS, Activation
-from fnnet.checks import FloatArray, float_dtype, instance_of, is_array, whole_number
+from fnnet.checks import float_dtype, instance_of, is_array, whole_number
 from fnnet.optimizers.states import (
     OPTIMIZERS,
     State,
@@ -30,7 +30,8 @@ from fnnet.optimizers.states import (
 from fnnet.params import Layer, Params, widths
 from fnnet.randomness import GeneratorState, generator_state
 from fnnet.records import Metrics
-from fnnet.storage.archives import CheckpointError, array_of, members_of, write_archive
+from fnnet.storage.archives import CheckpointError, array_of, members_of, only_known, write_archive
+from fnnet.storage.histories import COLUMNS, history_of, row_of, table_of
 from fnnet.trees import frozen, same_structure, tree_leaves
 
 FORMAT, VERSION = "fnnet checkpoint", 2
@@ -39,7 +40,6 @@ KEYS = (
     *("format", "version", "optimizer", "numbers", "trees", "ensemble", "sizes", "dtype"),
     *("activation", "output", "rng", "epoch", "history", "extra", "arrays"),
 )
-COLUMNS = tuple(each.name for each in fields(Metrics) if each.name != "members")
 Extra: TypeAlias = Mapping[str, Any]
 
 
@@ -134,7 +134,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint[StateT]
         for name, tree in _trees(state).items()
         for i, leaf in enumerate(tree_leaves(tree))
     }
-    leaves[HISTORY] = _table(checkpoint.history)
+    leaves[HISTORY] = table_of(checkpoint.history)
     leaves.update({f"extra.{i}.npy": array for i, array in enumerate(arrays.values())})
     write_archive(path, HEADER, json.dumps(header, default=_plain), leaves)
 
@@ -211,7 +211,7 @@ def _check(checkpoint: Checkpoint[StateT]) -> None:
     if type(state) not in OPTIMIZERS:
         raise TypeError(f"state must be one of {_known()}, got {type(state).__name__}")
     whole_number("epoch", checkpoint.epoch, 0)
-    _table(checkpoint.history)
+    table_of(checkpoint.history)
     instance_of(GeneratorState, "rng", checkpoint.rng)
     checkpoint.rng.generator()
     arguments.finite_network(state.params)
@@ -236,17 +236,17 @@ def _check_extra(extra: Extra) -> None:
         if is_array(value):
             if np.asarray(value).dtype.kind not in "biuf":
                 raise TypeError(f"extra: {name} must be an array of numbers, got {value.dtype}")
-        elif json.loads(json.dumps(value, default=_plain)) != _as_json(value):
+        elif not _is_json(value):
             raise TypeError(f"extra: {name} must be a JSON value or an array, got {value!r:.99}")
 
 
-def _as_json(value: Any) -> Any:
-    """A value as JSON gives it back: tuples are lists."""
+def _is_json(value: Any) -> bool:
+    """Whether JSON gives a value back (tuples as lists)."""
     if isinstance(value, list | tuple):
-        return [_as_json(each) for each in value]
+        return all(map(_is_json, value))
     if isinstance(value, dict):
-        return {key: _as_json(each) for key, each in value.items()}
-    return value
+        return all(isinstance(key, str) for key in value) and all(map(_is_json, value.values()))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _checkpoint(
@@ -261,21 +261,20 @@ def _checkpoint(
             f"expected version 1 or {VERSION}, got {version!s:.99}: "
             "read it with the fnnet that wrote it"
         )
-    _only("its header", header, KEYS)
+    only_known("its header", header, KEYS)
     state = _state(header, members, wanted, own)
     rng = header["rng"]
     if version == 1:
-        history = tuple(_row(row) for row in header["history"])
+        history = tuple(row_of(row) for row in header["history"])
         rng = {"name": rng["bit_generator"], "state": rng}
     else:
-        history = _history(header, members)
+        table = array_of(HISTORY, None, np.dtype(np.float64), members)
+        history = history_of(header["history"], table)
     extra = _extra(header, members)
     leaves = len(header["trees"]) * 2 * len(state.params.layers)
-    expected = (
-        version + leaves + len(header.get("arrays", []))
-    )  # the header, the table of version 2
-    if len(members) != expected:
-        raise CheckpointError(f"expected {expected} members, got {len(members)}")
+    leaves += version + len(header.get("arrays", []))  # the header, the table of version 2
+    if len(members) != leaves:
+        raise CheckpointError(f"expected {leaves} members, got {len(members)}")
     text = json.dumps(rng["state"], sort_keys=True)
     return Checkpoint(state, GeneratorState(rng["name"], text), header["epoch"], history, extra)
 
@@ -302,24 +301,20 @@ def _state(
     if wanted not in (kind, None):
         raise CheckpointError(f"expected {wanted.__name__}, got {name}: give it as the optimizer")
     held = kinds(kind)
-    _only("trees", header["trees"], [n for n, k in held.items() if "tree" in k])
-    _only("numbers", header["numbers"], [n for n, k in held.items() if "tree" not in k])
+    only_known("trees", header["trees"], [n for n, k in held.items() if "tree" in k])
+    only_known("numbers", header["numbers"], [n for n, k in held.items() if "tree" not in k])
     activation, output = header.get("activation", "relu"), header.get("output", "softmax")
     if activation not in ACTIVATIONS and activation not in own:
         raise CheckpointError(
             f"unknown activation {activation!r:.99}: give it as activations={{name: Activation}}"
         )
     dtype = float_dtype(header["dtype"])
-    trees = {
-        name: frozen(
-            Params(
-                _layers(name, _shapes(header), dtype, members),
-                own.get(activation, activation),
-                output,
-            )
-        )
-        for name in header["trees"]
-    }
+
+    def tree(name: str) -> Params:
+        layers = _layers(name, _shapes(header), dtype, members)
+        return frozen(Params(layers, own.get(activation, activation), output))
+
+    trees = {name: tree(name) for name in header["trees"]}
     numbers = {n: _number(n, held[n], value) for n, value in header["numbers"].items()}
     absent = {n: None for n, k in held.items() if k == "tree or None" and n not in trees}
     return kind(**trees, **numbers, **absent)
@@ -334,8 +329,11 @@ def _layers(
 
 def _shapes(header: dict[str, Any]) -> Iterator[tuple[int, ...]]:
     ensemble = _sizes(header["ensemble"], 1)
+    sizes = _sizes(header["sizes"], 1)
+    if len(sizes) < 2:
+        raise CheckpointError(f"expected two sizes or more, got {sizes}")
     # One by one: the first that no member has ends a header's claims.
-    for inputs, outputs in pairwise(_sizes(header["sizes"], 1)):
+    for inputs, outputs in pairwise(sizes):
         yield (*ensemble, inputs, outputs)
         yield (*ensemble, outputs)
 
@@ -346,12 +344,6 @@ def _sizes(sizes: Any, least: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _only(what: str, names: Any, known: Sequence[str]) -> None:
-    unknown = sorted(set(map(str, names)) - set(known))
-    if unknown or len(set(names)) != len(names):
-        raise CheckpointError(f"{what} has names that this version does not know: {unknown!s:.99}")
-
-
 def _number(name: str, kind: str, value: Any) -> Any:
     if type(value) is {"int": int, "bool": bool, "str": str}.get(kind):
         return value
@@ -360,49 +352,6 @@ def _number(name: str, kind: str, value: Any) -> Any:
     if type(value) is list and kind == "rate":
         return np.array(value, np.float64)
     raise CheckpointError(f"{name} must be of type {kind}, got {value!r:.99}")
-
-
-def _table(history: Sequence[Metrics]) -> FloatArray:
-    """A history as an array: epochs, then the means and each member, then columns."""
-    for metrics in history:
-        instance_of(Metrics, "history", metrics)
-    counts = {len(metrics.members) for metrics in history}
-    if len(counts) > 1:
-        raise ValueError("history must have as many members in each epoch")
-    rows = [[_numbers(row) for row in (metrics, *metrics.members)] for metrics in history]
-    return np.array(rows, np.float64).reshape(len(rows), 1 + max(counts, default=0), len(COLUMNS))
-
-
-def _numbers(metrics: Metrics) -> list[float]:
-    values = [getattr(metrics, name) for name in COLUMNS]
-    whole_number("history: epoch", metrics.epoch, 0)
-    if not all(isinstance(value, int | float) for value in values):
-        raise TypeError(f"history must hold numbers, got {metrics!r:.99}")
-    return values
-
-
-def _history(header: dict[str, Any], members: dict[str, bytes]) -> tuple[Metrics, ...]:
-    names = header["history"]
-    _only("history", names, COLUMNS)
-    table = array_of(HISTORY, None, np.dtype(np.float64), members)
-    if table.ndim != 3 or table.shape[2] != len(names) or (len(table) and not table.shape[1]):
-        raise CheckpointError(f"{HISTORY}: expected {len(names)} columns, got {table.shape}")
-    if len(table) and not set(COLUMNS[:6]) <= set(names):
-        raise CheckpointError(f"history: expected the columns {COLUMNS[:6]}, got {names!s:.99}")
-    records = [[dict(zip(names, row, strict=True)) for row in epoch] for epoch in table.tolist()]
-    return tuple(replace(_row(first), members=tuple(map(_row, rest))) for first, *rest in records)
-
-
-def _row(values: dict[str, Any]) -> Metrics:
-    """A row of numbers as metrics; a column that is absent has its default."""
-    _only("history", values, COLUMNS)
-    epoch = values["epoch"]
-    if not (type(epoch) in (int, float) and epoch == int(epoch)):
-        raise CheckpointError(f"history: expected whole numbers of epochs, got {epoch!r:.60}")
-    if any(type(value) not in (int, float) for value in values.values()):
-        raise CheckpointError("history: expected numbers alone")
-    numbers: dict[str, Any] = {name: float(value) for name, value in values.items()}
-    return Metrics(**{**numbers, "epoch": int(epoch)})
 
 
 def _trees(state: Any) -> dict[str, Params]:

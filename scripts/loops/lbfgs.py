@@ -1,15 +1,18 @@
 """Train on the embedded digits by full-batch L-BFGS: SciPy on the flat vector of `tree_ravel`.
 
+    python scripts/loops/lbfgs.py --compare
+    python scripts/loops/lbfgs.py --hidden 32 --penalty 200 --compare
+
 The objective is that of scikit-learn's MLPClassifier, whose answers --compare shows beside ours:
 from the same start, and from where ours ended. Without hidden layers, the default, the objective is
 convex and both end in its only minimum. With them minima are many, and which one is reached is a
 matter of rounding, unless a large penalty leaves but one.
-
-    python scripts/loops/lbfgs.py --compare
-    python scripts/loops/lbfgs.py --hidden 32 --penalty 200 --compare
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
 
 import argparse
 import sys
@@ -18,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from fnnet_scripts.options import Parser, at_least, exit_code, not_negative
+from fnnet_scripts.options import Parser, at_least, exit_code, not_negative, seed
 
 import fnnet
 from fnnet.arguments import Labels
@@ -97,15 +100,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--hidden", type=at_least(1), nargs="*", default=[], metavar="N", help="default: none")
     add("--penalty", type=not_negative(), default=1e-4, metavar="X", help="default: 1e-4")
     add("--iterations", type=at_least(1), default=10_000, metavar="N", help="at most; 10000")
-    add("--seed", type=at_least(0), default=0, metavar="N", help="default: 0")
+    add("--seed", type=seed, default=0, metavar="N", help="default: 0")
     add("--compare", action="store_true", help="train scikit-learn's, too")
     args = parser.parse_args(argv)
-    return exit_code("lbfgs.py", lambda: run(args), extra="scipy")
+    return exit_code("lbfgs.py", lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from fnnet_scripts.options import DATASETS, EPOCHS, Parser, at_least, exit_code, not_negative
+from fnnet_scripts.options import Parser, at_least, exit_code, not_negative
 from fnnet_scripts.pools import Pool, completed, limited, opened
+from fnnet_scripts.runs import DATASETS, EPOCHS
 from fnnet_scripts.search import OPTIMIZERS, Job, Result, fit, jobs_of, keep, kept, splits
 from fnnet_scripts.wording import plural, table
 
@@ -269,7 +270,7 @@ def run(settings: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     settings = parse(argv)
-    return exit_code("pool.py", lambda: run(settings), extra="pool")
+    return exit_code("pool.py", lambda: run(settings))
 
 
 if __name__ == "__main__":

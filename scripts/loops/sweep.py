@@ -1,12 +1,15 @@
 """Compare learning rates over several seeds: all networks of the sweep are trained at once.
 
+    python scripts/loops/sweep.py --measure
+
 A leading axis on every array of the parameters makes them an ensemble: one network for each pair of
 learning rate and seed. All see the same batches, and each does what it would do alone.
-
-    python scripts/loops/sweep.py --measure
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
 
 import argparse
 import sys
@@ -16,11 +19,19 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from fnnet_scripts.options import Parser, at_least, check_output, exit_code, not_negative, png
+from fnnet_scripts.options import (
+    Parser,
+    at_least,
+    check_output,
+    exit_code,
+    not_negative,
+    png,
+    save_figure,
+    uninterrupted,
+)
 from fnnet_scripts.search import stack
 
 import fnnet
-from fnnet.storage.files import atomic_write
 
 T = TypeVar("T")
 
@@ -28,7 +39,7 @@ RATES = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--learning-rates", type=not_negative(), nargs="+", default=RATES, metavar="X")
     add("--seeds", type=at_least(1), default=3, metavar="N", help="networks for each rate; 3")
@@ -93,10 +104,11 @@ def difference(ensemble: fnnet.Params, members: Sequence[fnnet.Params]) -> float
 
 def draw(settings: argparse.Namespace, losses: npt.NDArray[np.float64]) -> None:
     try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import LogLocator, NullLocator
+        with uninterrupted():
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import LogLocator, NullLocator
     except ImportError:
-        print("the figure needs matplotlib: pip install 'fnnet[scripts]'")
+        print("the figure needs Matplotlib: pip install matplotlib")
         return
     rates = np.asarray(settings.learning_rates)
     order = np.argsort(rates)
@@ -118,8 +130,7 @@ def draw(settings: argparse.Namespace, losses: npt.NDArray[np.float64]) -> None:
     axes.tick_params(which="both", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E8E8E8", lw=0.6)
-    with atomic_write(settings.figure) as file:
-        figure.savefig(file, format="png")
+    save_figure(figure, settings.figure)
     print(f"drawn in {settings.figure}")
 
 

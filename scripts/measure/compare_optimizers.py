@@ -1,43 +1,69 @@
 """Compare optimizers on one network: each over a grid of learning rates, judged on validation.
 
-All learning rates and seeds of an optimizer are trained at once, as the members of an ensemble.
+    python scripts/measure/compare_optimizers.py --dataset mnist
+
+Every optimizer that fnnet knows takes part, and once more with momentum where it can have some. All
+learning rates and seeds of one are trained at once, as the members of an ensemble.
 """
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
 import argparse
+import inspect
+import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from fnnet_scripts.options import Parser, at_least, check_figure, exit_code, png
+from fnnet_scripts.options import (
+    Parser,
+    at_least,
+    check_figure,
+    exit_code,
+    png,
+    save_figure,
+    uninterrupted,
+)
+from fnnet_scripts.runs import DATASETS
 
 import fnnet
-from fnnet.storage.files import atomic_write
+from fnnet.optimizers.states import OPTIMIZERS
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Start: TypeAlias = Callable[[fnnet.Params, Array], Any]
 
-OPTIMIZERS: dict[str, Start] = {
-    "SGD": fnnet.sgd_init,
-    "SGD, momentum 0.9": lambda params, rates: fnnet.sgd_init(params, rates, 0.9),
-    "RMSProp": fnnet.rmsprop_init,
-    "RMSProp, momentum 0.9": lambda params, rates: fnnet.rmsprop_init(params, rates, momentum=0.9),
-    "Adam": fnnet.adam_init,
-}
 # Colours that colour-blind readers tell apart: B. Wong, Nature Methods 8, 441 (2011).
-COLOURS = ("#B4B4B4", "#333333", "#0072B2", "#56B4E9", "#D55E00")
+COLOURS = (
+    *("#0072B2", "#56B4E9", "#B4B4B4", "#333333"),
+    *("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#F0E442"),
+)
+MOMENTUM = 0.9
 RATES = np.logspace(-4, 1, 11)
 HIGHEST = 3  # loss drawn, more than that of guessing: what is above would flatten the rest
+
+
+def contestants() -> dict[str, Start]:
+    """How each registered optimizer starts, by name, with momentum, too, where it can have some."""
+    found: dict[str, Start] = {}
+    for kind, optimizer in OPTIMIZERS.items():
+        name, init = kind.__name__.removesuffix("State"), optimizer.init
+        found[name] = init
+        if "momentum" in inspect.signature(init).parameters:
+            found[f"{name}, momentum {MOMENTUM}"] = partial(init, momentum=MOMENTUM)
+    return found
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("--dataset", choices=("digits", "mnist"), default="digits")
+    add("--dataset", choices=DATASETS, default="digits", help="default: digits")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
     add("--hidden", type=at_least(1), nargs="+", default=[64], metavar="N", help="default: 64")
     add("--epochs", type=at_least(1), default=20, metavar="N", help="default: 20")
@@ -61,17 +87,18 @@ def losses(
         for _ in range(settings.epochs):
             for batch in fnnet.batches(rng, train, settings.batch_size):
                 state, _ = fnnet.train_step(state, *batch)
-            found.append(np.asarray(fnnet.loss(state.params, x, y), np.float64))
+            found.append(fnnet.losses(state.params, x, y).mean(-1))
     return np.reshape(found, (settings.epochs, len(RATES), settings.seeds))
 
 
 def draw(curves: dict[str, Array], epochs: int) -> Any:
     """Left: the loss against the learning rate. Right: epoch by epoch, each at its best rate."""
-    from matplotlib.figure import Figure
+    with uninterrupted():
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.4, 3.2), dpi=150, layout="constrained")
     grid, course = figure.subplots(1, 2)
-    for (name, curve), colour in zip(curves.items(), COLOURS, strict=True):
+    for (name, curve), colour in zip(curves.items(), itertools.cycle(COLOURS)):
         style = {"color": colour, "lw": 1.8, "marker": "o", "ms": 3.0}
         last = curve[-1].mean(-1)
         best = best_rate(curve)
@@ -115,14 +142,13 @@ def run(settings: argparse.Namespace) -> None:
     train, validation = fnnet.hold_out(0, data.train, len(data.train) // 5)
     curves = {}
     print(f"{'optimizer':22}  best rate  validation loss after {settings.epochs} epochs")
-    for name, start in OPTIMIZERS.items():
+    for name, start in contestants().items():
         curve = losses(start, settings, train, validation, len(data.classes))
         best, curves[name] = best_rate(curve), curve
         last = curve[-1, best]
         spread = f" ± {last.std(ddof=1):.4f}" if len(last) > 1 else ""
         print(f"{name:22}  {RATES[best]:9.2g}  {last.mean():.4f}{spread}", flush=True)
-    with atomic_write(settings.figure) as file:
-        draw(curves, settings.epochs).savefig(file, format="png")
+    save_figure(draw(curves, settings.epochs), settings.figure)
     print(f"drawn in {settings.figure}")
 
 

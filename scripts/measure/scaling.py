@@ -1,6 +1,6 @@
-"""How the cost of training grows: time against width, depth, batch size and samples; memory.
+"""Measure how the cost of training grows with width, depth, batch size and samples; and memory.
 
-    python scripts/measure/scaling.py --plot FILE
+    python scripts/measure/scaling.py --plot scaling.png
 
 Times are medians over passes in which every point has a turn, with as many threads as NumPy takes
 (set OMP_NUM_THREADS for another number). Memory is the peak of what one step allocates, as NumPy
@@ -8,6 +8,9 @@ reports it to tracemalloc.
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
 
 import argparse
 import os
@@ -22,11 +25,10 @@ from typing import Any
 
 import numpy as np
 from fnnet_scripts.contestants import synthetic
-from fnnet_scripts.options import Parser, check_figure, exit_code, png
+from fnnet_scripts.options import Parser, check_figure, exit_code, png, save_figure, uninterrupted
 from fnnet_scripts.wording import digits, processor
 
 import fnnet
-from fnnet.storage.files import atomic_write
 from fnnet.checks import FloatArray
 
 BATCH_SIZE = 128
@@ -150,7 +152,8 @@ def sentence(curve: Curve, costs: Sequence[float]) -> str:
 
 def draw(pairs: Sequence[tuple[Curve, Sequence[float]]], caption: str, path: Path) -> None:
     """A panel for each curve, with the straight line that its sentence speaks of."""
-    from matplotlib.figure import Figure
+    with uninterrupted():
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     *panels, last = figure.subplots(2, 3).flat
@@ -172,12 +175,11 @@ def draw(pairs: Sequence[tuple[Curve, Sequence[float]]], caption: str, path: Pat
         axes.spines[["top", "right"]].set_visible(False)
     last.set_axis_off()
     last.text(0, 0.5, caption, fontsize=9, color="#444444", va="center")
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=160)
+    save_figure(figure, path, dpi=160)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few sizes, once each: seconds")
     parser.add_argument("--plot", type=png, default=Path("runs/scaling.png"), metavar="FILE")
     return parser.parse_args(argv)

@@ -11,6 +11,9 @@ both must succeed, and leave the published files alone.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
 import argparse
 import hashlib
 import multiprocessing
@@ -141,9 +144,7 @@ def download(source: Source, folder: Path, url: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("kills", "races"))
     parser.add_argument("--count", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument("--seed", type=int, default=0, metavar="N")

@@ -1,6 +1,6 @@
-"""Write the embedded digits anew from scikit-learn's copy.
+"""Make the embedded digits from scikit-learn's copy, or prove that they are these.
 
-    python scripts/prove/embed_digits.py
+    python scripts/prove/embed_digits.py --check
 
 Digits that look alike stand side by side, and only what changes from one to the next is kept: a
 third less than the images as they are.
@@ -8,14 +8,18 @@ third less than the images as they are.
 
 from __future__ import annotations
 
-import argparse
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
 import hashlib
+import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.datasets import load_digits
+from fnnet_scripts.options import Parser, exit_code, folder
 
 from fnnet.storage.files import atomic_write
 
@@ -44,11 +48,10 @@ def path_of_neighbours(x: npt.NDArray[np.uint8]) -> Indices:
     return np.array(path)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    default = Path(__file__).parents[2] / "fnnet" / "data" / "digits.bin"
-    parser.add_argument("path", nargs="?", type=Path, default=default)
-    path = parser.parse_args().path
+def packed() -> bytes:
+    """The file's bytes."""
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     x, y = digits.data.astype(np.uint8), digits.target.astype(np.uint8)
     classes = [np.flatnonzero(y == k) for k in range(10)]
@@ -56,10 +59,28 @@ def main() -> None:
     changes = np.diff(x[order].astype(int).T, prepend=0) % 17
     content = np.vstack([changes, y[order], is_test(y)[order]]).astype(np.uint8)
     compressor = zlib.compressobj(9, strategy=zlib.Z_RLE)
-    with atomic_write(path) as file:
-        file.write(compressor.compress(content.tobytes()) + compressor.flush())
-    print(f"{path}: {len(y)} digits, {path.stat().st_size} bytes")
+    return compressor.compress(content.tobytes()) + compressor.flush()
 
 
-if __name__ == "__main__":
-    main()
+def run(path: Path, check: bool) -> None:
+    content = packed()
+    if not check:
+        with atomic_write(path) as file:
+            file.write(content)
+    # Unpacked, since another zlib may pack the same digits in other bytes.
+    elif zlib.decompress(path.read_bytes()) != zlib.decompress(content):
+        raise ValueError(f"{path} does not hold scikit-learn's digits")
+    print(f"{path}: scikit-learn's digits, {path.stat().st_size} bytes")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(description=__doc__)
+    default = Path(__file__).parents[2] / "fnnet" / "data" / "digits.bin"
+    parser.add_argument("path", nargs="?", type=folder, default=default, help="default: fnnet's")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    settings = parser.parse_args(argv)
+    return exit_code("embed_digits.py", lambda: run(settings.path, settings.check))
+
+
+if __name__ == "__main__" and (code := main()):
+    sys.exit(code)

@@ -1,17 +1,22 @@
-"""Feed damaged and forged files to the readers: nothing but the documented errors may come out.
+"""Feed damaged and forged files to the readers: right values or the documented errors come out.
 
-    TMPDIR=/dev/shm python scripts/prove/fuzz.py idx --count 1000000
     TMPDIR=/dev/shm python scripts/prove/fuzz.py checkpoint --count 1000000
 
 Each file is a valid one after a few random changes: bytes flipped, cut, doubled, moved or set to
-extremes, and, in archives, the directory, the JSON and the arrays' headers rewritten. Memory may
-grow by ten times the readers' limit at most, and no warning may be given. What is accepted is used.
-A file that breaks this is kept, and its name printed.
+extremes; in gzip also what stands before, between and after members; in archives also the
+directory, the JSON and the arrays' headers, one by one or so that their lies agree. Checkpoints are
+those of every registered optimizer. What is accepted must have the values that a second reader
+finds, which knows the formats and nothing of fnnet, and one step is taken with it. Memory may grow
+by ten times the readers' limit at most, and no warning may be given. A file that breaks this is
+kept, and its name printed.
 """
 
 from __future__ import annotations
 
-import argparse
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
+import ast
 import gzip
 import io
 import json
@@ -23,14 +28,20 @@ import tempfile
 import time
 import warnings
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+from fnnet_scripts.options import Parser, at_least, exit_code
 
 import fnnet
+from fnnet.optimizers.states import OPTIMIZERS
 
 LIMIT = 2**20  # bytes that the readers are told to accept
 WARM_UP = 1000  # files before memory is first looked at
@@ -98,6 +109,19 @@ def mutated_gzip(rng: np.random.Generator, content: bytes) -> bytes:
     return gzip.compress(mutated_bytes(rng, gzip.decompress(content)), 1, mtime=0)
 
 
+def mutated_members(rng: np.random.Generator, content: bytes) -> bytes:
+    """A gzip file with something before, between or after its members, or more of them."""
+    plain = gzip.decompress(content)
+    cut = int(rng.integers(len(plain) + 1))
+    first, last = (gzip.compress(part, 1, mtime=0) for part in (plain[:cut], plain[cut:]))
+    named = b"\x1f\x8b\x08\x08" + content[4:10] + b"name\0" + content[10:]
+    between = pick(
+        rng, [b"", bytes(int(rng.integers(1, 600))), b"PK\3\4", b"\x1f\x8b", first, named]
+    )
+    files = (first + last, first + between + last, between + content, content + between, named)
+    return bytes(pick(rng, files))
+
+
 def mutated_records(rng: np.random.Generator, content: bytes) -> bytes:
     """Numbers in an archive's own records set to others: flags, methods, sizes, offsets, counts."""
     data = bytearray(content)
@@ -142,8 +166,13 @@ def mutated_archive(rng: np.random.Generator, content: bytes) -> bytes:
         members[name] = mutated_array(rng, members[name])
     else:
         members[name] = bytes(int(rng.integers(0, 8 * LIMIT // 10)))
+    return packed_archive(
+        members, zipfile.ZIP_DEFLATED if rng.integers(8) == 0 else zipfile.ZIP_STORED
+    )
+
+
+def packed_archive(members: dict[str, bytes], method: int) -> bytes:
     packed = io.BytesIO()
-    method = zipfile.ZIP_DEFLATED if rng.integers(8) == 0 else zipfile.ZIP_STORED
     with zipfile.ZipFile(packed, "w", method) as archive:
         for member, data in members.items():
             archive.writestr(member or "x", data)
@@ -167,41 +196,172 @@ def mutated_header(rng: np.random.Generator, text: bytes) -> bytes:
     return mutated
 
 
+def mutated_together(rng: np.random.Generator, content: bytes) -> bytes:
+    """A checkpoint whose header and arrays claim the same, which is not so, or which cannot be."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = json.loads(members["header.json"])
+    place = pick(rng, [name for name in ("sizes", "ensemble") if header[name]])
+    i = int(rng.integers(len(header[place])))
+    old, new = header[place][i], pick(rng, [-1, 0, 1, 2, 3, 7, 2**31, 2**63, 2**64 - 1])
+    header[place][i] = new
+    if rng.integers(4) == 0:
+        header["ensemble"] = [new]
+    members["header.json"] = json.dumps(header).encode()
+    shapes = list(shapes_of(header))
+    for name, data in members.items():
+        match = re.fullmatch(r"\w+\.(\d+)\.npy", name)
+        if match and name.partition(".")[0] in header["trees"] and int(match[1]) < len(shapes):
+            members[name] = reshaped(data, shapes[int(match[1])], fill=bool(rng.integers(2)))
+    return packed_archive(members, zipfile.ZIP_STORED) if old != new else content
+
+
+def shapes_of(header: dict[str, Any]) -> list[tuple[int, ...]]:
+    """Shapes of a tree's arrays, as a header claims them."""
+    ensemble, sizes = tuple(header["ensemble"]), header["sizes"]
+    return [shape for n, k in pairwise(sizes) for shape in ((*ensemble, n, k), (*ensemble, k))]
+
+
+def reshaped(content: bytes, shape: tuple[int, ...], fill: bool) -> bytes:
+    """An array that claims another shape, with as many bytes as that has, if these are few."""
+    size = int.from_bytes(content[8:10], "little")
+    header = re.sub(rb"\([^)]*\)", str(shape).encode(), content[10 : 10 + size], count=1)
+    header = header.strip().ljust(size - 1)[: size - 1] + b"\n"
+    data = content[10 + size :]
+    wanted = abs(int(np.prod([float(n) for n in shape]))) * (8 if b"f8" in header else 4)
+    if fill and wanted < LIMIT // 8:
+        data = (data * (wanted // max(1, len(data)) + 1))[:wanted]
+    return content[:10] + header + data
+
+
 def idx_files(folder: Path) -> list[tuple[bytes, Sequence[Mutator]]]:
     """A valid file of every element type, of several ranks, plain and gzipped."""
     files: list[tuple[bytes, Sequence[Mutator]]] = []
     for i, dtype in enumerate((np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64)):
         array = np.arange(24).astype(dtype).reshape(((24,), (4, 6), (2, 3, 4))[i % 3])
-        for name, mutators in (("a", [mutated_bytes]), ("a.gz", [mutated_bytes, mutated_gzip])):
+        for name, mutators in (
+            ("a", [mutated_bytes]),
+            ("a.gz", [mutated_bytes, mutated_gzip, mutated_members]),
+        ):
             fnnet.write_idx(folder / name, array)
             files.append(((folder / name).read_bytes(), mutators))
     return files
 
 
 def checkpoint_files(folder: Path) -> list[tuple[bytes, Sequence[Mutator]]]:
-    """Checkpoints of two networks and an ensemble, with three generators."""
-    nets = [fnnet.init_params(0, (3, 2)), fnnet.init_params(0, (4, 3, 2), np.float64)]
+    """Checkpoints of every optimizer, of networks of each output and an ensemble, in turn."""
+    nets = [
+        fnnet.init_params(0, (3, 2)),
+        fnnet.init_params(0, (4, 3, 2), np.float64, activation="tanh", output="sigmoid"),
+        fnnet.init_params(0, (2, 3, 1), output="identity"),
+    ]
     nets.append(fnnet.tree_map(lambda *leaves: np.stack(leaves), nets[0], nets[0]))
     kinds = (np.random.PCG64, np.random.MT19937, np.random.Philox)
-    rngs = [np.random.Generator(kind(0)) for kind in kinds]
     metrics = fnnet.Metrics(1, 0.5, 0.5, 0.5, 0.5, 1.0)
+    extra = {"seed": 3, "classes": ["a", "b"], "mean": np.arange(3.0)}
+    mutators = [mutated_bytes, mutated_archive, mutated_records, mutated_together]
     files: list[tuple[bytes, Sequence[Mutator]]] = []
-    for params, rng in zip(nets, rngs, strict=True):
-        checkpoint = fnnet.Checkpoint(fnnet.rmsprop_init(params), rng, 1, (metrics,))
-        fnnet.save_checkpoint(folder / "c", checkpoint)
-        mutators = [mutated_bytes, mutated_archive, mutated_records]
-        files.append(((folder / "c").read_bytes(), mutators))
+    for i, optimizer in enumerate(OPTIMIZERS.values()):
+        for j, params in enumerate(nets):
+            state = optimizer.init(params)
+            if j % 2:  # what an optimizer has after a step only
+                state = optimizer.update(state, fnnet.tree_map(np.ones_like, params))
+            rng = np.random.Generator(kinds[(i + j) % 3](0))
+            fnnet.save_checkpoint(
+                folder / "c", fnnet.Checkpoint(state, rng, 1, (metrics,) * j, extra)
+            )
+            files.append(((folder / "c").read_bytes(), mutators))
     return files
 
 
+def expect(found: object, wanted: object, what: str) -> None:
+    if found != wanted:
+        raise WrongValueError(f"{what} was {found!r:.99}, expected {wanted!r:.99}")
+
+
+class WrongValueError(Exception):
+    """A reader accepted a file, and gave another value than it holds."""
+
+
 def use_idx(path: Path) -> None:
-    fnnet.read_idx(path, limit=LIMIT).tobytes()
+    """Read a file; hold its values to those of a reader in ten lines."""
+    array = fnnet.read_idx(path, limit=LIMIT)
+    content = path.read_bytes()
+    plain = gunzipped(content) if content[:2] == b"\x1f\x8b" else content
+    kinds = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+    dtype, rank = np.dtype(kinds[plain[2]]), plain[3]
+    shape = struct.unpack_from(f">{rank}I", plain, 4)
+    wanted = np.frombuffer(plain, dtype, offset=4 + 4 * rank).reshape(shape)
+    expect(plain[:2], b"\0\0", "the magic number")
+    expect((array.shape, array.dtype.newbyteorder("=")), (shape, dtype.newbyteorder("=")), "shape")
+    expect(array.astype(dtype).tobytes(), wanted.tobytes(), "the content")
+
+
+def gunzipped(content: bytes) -> bytes:
+    """What the members of a gzip file hold; zeros between and after them are padding."""
+    plain, rest = b"", content
+    while rest:
+        member = zlib.decompressobj(31)
+        plain += member.decompress(rest) + member.flush()
+        expect(member.eof, True, "the end of a member")
+        rest = member.unused_data.lstrip(b"\0")
+    return plain
 
 
 def use_checkpoint(path: Path) -> None:
+    """Load a checkpoint; hold its values to the archive's; take a step with it."""
     checkpoint = fnnet.load_checkpoint(path, limit=LIMIT)
-    checkpoint.rng.permutation(9)
-    fnnet.forward(checkpoint.state.params, np.zeros(checkpoint.state.params.layers[0].w.shape[-2]))
+    with zipfile.ZipFile(path) as archive:
+        header = json.loads(archive.read("header.json"))
+        arrays = {
+            name: array_in(archive.read(name))
+            for name in archive.namelist()
+            if name.endswith(".npy")
+        }
+    state: Any = checkpoint.state
+    expect(type(state).__name__, header["optimizer"], "the optimizer")
+    expect(checkpoint.epoch, header["epoch"], "the epoch")
+    expect(len(checkpoint.history), len(arrays["history.npy"]), "the history's length")
+    for name, value in header["numbers"].items():
+        expect(np.asarray(getattr(state, name)).tolist(), value, name)
+    rng = json.loads(checkpoint.rng.text)
+    expect(rng, json.loads(json.dumps(header["rng"]["state"])), "the generator's state")
+    expect(
+        tuple(shapes_of(header)), tuple(a.shape for a in fnnet.tree_leaves(state.params)), "sizes"
+    )
+    trees = {f.name: getattr(state, f.name) for f in fields(state)}
+    for name, tree in trees.items():
+        if isinstance(tree, fnnet.Params):
+            for i, leaf in enumerate(fnnet.tree_leaves(tree)):
+                expect(leaf.tobytes(), arrays[f"{name}.{i}.npy"].tobytes(), f"{name}.{i}")
+    for name, value in dict(header.get("extra", {})).items():
+        expect(checkpoint.extra[name], value, f"extra: {name}")
+    for i, (name, *_) in enumerate(header.get("arrays", [])):
+        array = np.asarray(checkpoint.extra[name])
+        expect(array.tobytes(), arrays[f"extra.{i}.npy"].tobytes(), f"extra: {name}")
+    checkpoint.rng.generator().permutation(9)
+    take_step(state)
+
+
+def array_in(content: bytes) -> npt.NDArray[Any]:
+    """The array of a member in NumPy's format, version 1."""
+    start = 10 + int.from_bytes(content[8:10], "little")
+    header = ast.literal_eval(content[10:start].decode("latin1").strip())
+    array = np.frombuffer(content, np.dtype(header["descr"]), offset=start)
+    return array.reshape(header["shape"], order="F" if header["fortran_order"] else "C")
+
+
+def take_step(state: Any) -> None:
+    """A step of training on zeros; huge numbers may overflow in it, and do no other harm."""
+    inputs, outputs = state.params.layers[0].w.shape[-2], state.params.layers[-1].w.shape[-1]
+    x = np.zeros((2, inputs))
+    y: npt.NDArray[Any] = (
+        np.zeros(2, int) if state.params.output == "softmax" else np.zeros((2, outputs))
+    )
+    with np.errstate(all="ignore"):
+        after, _ = fnnet.train_step(state, x, y)
+    expect(type(after), type(state), "the state after a step")
+    expect(after.step, state.step + 1, "the step")
 
 
 def fuzz(reader: str, count: int, seed: int) -> tuple[Counter[str], int]:
@@ -209,8 +369,8 @@ def fuzz(reader: str, count: int, seed: int) -> tuple[Counter[str], int]:
 
     Raises
     ------
-    RuntimeError
-        If a warning or something other than the documented error came out; names the file.
+    ValueError
+        If a warning, a wrong value or another than the documented error came out; names the file.
     """
     read: Callable[[Path], None] = {"idx": use_idx, "checkpoint": use_checkpoint}[reader]
     documented = {"idx": fnnet.IDXError, "checkpoint": fnnet.CheckpointError}[reader]
@@ -235,7 +395,7 @@ def fuzz(reader: str, count: int, seed: int) -> tuple[Counter[str], int]:
             except Exception as error:
                 kept = Path(tempfile.gettempdir(), f"fnnet-{reader}-{seed}-{i}")
                 shutil.copy(path, kept)
-                raise RuntimeError(f"file {i}: {error!r} came out; kept as {kept}") from error
+                raise ValueError(f"file {i}: {error!r} came out; kept as {kept}") from error
     return outcomes, peak_memory() - before if count > WARM_UP else 0
 
 
@@ -249,27 +409,24 @@ def peak_memory() -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("reader", choices=("idx", "checkpoint"))
-    parser.add_argument("--count", type=int, default=10_000, metavar="N", help="default: 10000")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
-    settings = parser.parse_args(argv)
+def run(reader: str, count: int, seed: int) -> None:
     began = time.perf_counter()
-    try:
-        outcomes, grown = fuzz(settings.reader, settings.count, settings.seed)
-    except RuntimeError as error:
-        print(f"fuzz.py: {error}", file=sys.stderr)
-        return 1
+    outcomes, grown = fuzz(reader, count, seed)
     seconds = time.perf_counter() - began
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    print(f"{counts}; {settings.count / seconds:.0f} files/s; grew by {grown / 2**20:.1f} MiB")
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items()))
+    print(f"{counts}; {count / seconds:.0f} files/s; grew by {grown / 2**20:.1f} MiB")
     if grown > 10 * LIMIT:
-        print(f"fuzz.py: grew by more than {10 * LIMIT >> 20} MiB", file=sys.stderr)
-        return 1
-    return 0
+        raise ValueError(f"grew by more than {10 * LIMIT >> 20} MiB")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(description=__doc__)
+    add = parser.add_argument
+    add("reader", choices=("idx", "checkpoint"))
+    add("--count", type=at_least(1), default=10_000, metavar="N", help="default: 10000")
+    add("--seed", type=at_least(0), default=0, metavar="N", help="default: 0")
+    settings = parser.parse_args(argv)
+    return exit_code("fuzz.py", lambda: run(settings.reader, settings.count, settings.seed))
 
 
 if __name__ == "__main__":

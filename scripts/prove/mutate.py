@@ -1,6 +1,10 @@
 """Change fnnet a little at a time, and list the changes that no test notices.
 
-    python scripts/prove/mutate.py network optimizers rmsprop adam sgd trees batches datasets
+    python scripts/prove/mutate.py network optimizers/sgd storage
+
+A module is named by its path in fnnet/, a folder for all of its modules; without names all have
+their turn. The tests of fnnet/optimizers/sgd.py are those of tests/optimizers/test_sgd.py and those
+that the table `TESTS` names besides.
 
 Each mutant differs in one place: an operator, a comparison, a condition, a number, a keyword, a
 slice, a statement left out. It lives in a copy of the tree, where the tests of its module run until
@@ -8,6 +12,9 @@ one fails or takes far too long. What survives is either a hole in the tests or 
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
 
 import argparse
 import ast
@@ -26,16 +33,36 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeAlias
 
+from fnnet_scripts.options import Parser, at_least, exit_code
+
 ROOT = Path(__file__).parents[2]
-CALLERS = ("test_equations", "test_regularization", "test_rmsprop", "test_extremes")
-TESTS: dict[str, tuple[str, ...]] = {  # of modules that tests/test_{module}.py alone does not hold
-    "network": ("test_network", "test_ensembles", "test_protocols", *CALLERS, "test_bad_input"),
-    "optimizers": ("test_optimizers", "test_sgd", "test_adam", "test_rmsprop"),
-    "rmsprop": ("test_rmsprop", "test_equations"),
-    "trees": ("test_trees", "test_protocols", "test_purity"),
-    "checkpoints": ("test_checkpoints", "test_fuzz"),
-    "files": ("test_files", "test_download"),
-    "download": ("test_download", "test_datasets"),
+CALLERS = (
+    *("test_network", "test_equations", "test_ensembles", "test_protocols"),
+    *("test_regularization", "test_extremes", "test_bad_input", "optimizers/test_rmsprop"),
+)
+EVERY_OPTIMIZER = ("optimizers/test_every_optimizer",)
+SAVED = ("storage/test_checkpoints", "scripts/test_fuzz")
+TESTS: dict[str, tuple[str, ...]] = {  # besides the mirrored one: of modules, or of whole folders
+    "network": CALLERS,
+    "activations": ("test_network", "test_equations", "test_ragged"),
+    "outputs": ("test_network", "test_equations", "test_ragged"),
+    "params": CALLERS,
+    "arguments": CALLERS,
+    "checks": ("test_bad_input", "test_network", "test_training", "data/test_splits"),
+    "trees": ("test_protocols", "test_purity"),
+    "evaluation": ("test_training", "test_ensembles"),
+    "records": ("test_training", *SAVED),
+    "randomness": ("data/test_splits", "test_training", *SAVED),
+    "interop": ("test_jax",),
+    "optimizers": EVERY_OPTIMIZER,
+    "optimizers/states": ("optimizers/test_your_own", *SAVED),
+    "optimizers/steps": ("optimizers/test_your_own", "optimizers/test_rmsprop"),
+    "optimizers/rmsprop": ("test_equations",),
+    "storage/checkpoints": ("scripts/test_fuzz",),
+    "storage/archives": SAVED,
+    "storage/files": ("data/test_download",),
+    "data/download": ("data/test_datasets",),
+    "data/sources": ("data/test_datasets",),
 }
 OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Add: (ast.Sub,),
@@ -60,7 +87,7 @@ OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Is: (ast.IsNot,),
     ast.IsNot: (ast.Is,),
 }
-MEMORY, SECONDS = 2**33, 20  # bytes and processor time: some mutants would take all there is
+MEMORY, SECONDS = 2**34, 120  # bytes and processor time: some mutants would take all there is
 PATIENCE = 600  # seconds, after which a mutant must be waiting for something that never comes
 PRELOADED = ["pytest", "torch", "sklearn.metrics", "optax"]  # before forking: it takes longest
 FORKS = multiprocessing.get_context("forkserver")
@@ -209,13 +236,52 @@ def run_tests(tree: Path, module: str) -> None:
     os.dup2(1, 2)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    os.environ["PYTHONPATH"] = str(tree)  # of the processes that tests start
+    folders = (tree, tree / "scripts" / "shared")
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, folders))  # of processes that tests start
+    sys.path[:0] = map(str, folders)
+    for name in [*sys.modules]:  # this script's own, of the tree that nobody changes
+        if name.partition(".")[0] in ("fnnet", "fnnet_scripts"):
+            del sys.modules[name]
     import pytest
 
-    names = TESTS.get(module, (f"test_{module}",))
-    tests = [f"fnnet/{module}.py", *(f"tests/{name}.py" for name in names)]
+    tests = [f"fnnet/{module}.py", *tests_of(module)]
     options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
     sys.exit(pytest.main([*options, *tests]))
+
+
+def modules(names: Sequence[str]) -> list[str]:
+    """The modules of these names, or all: "network", "optimizers/sgd", "storage" for a folder.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module, or no test of one.
+    """
+    inside = ROOT / "fnnet"
+    paths = sorted(path for path in inside.rglob("*.py") if path.name != "__init__.py")
+    every = [path.relative_to(inside).with_suffix("").as_posix() for path in paths]
+    found: list[str] = []
+    for name in names or every:
+        wanted = name.removeprefix("fnnet/").removesuffix(".py").rstrip("/")
+        fitting = [each for each in every if each == wanted or each.startswith(f"{wanted}/")]
+        if not fitting:
+            raise ValueError(f"no module {name}, expected some of {', '.join(every)}")
+        found += [each for each in fitting if each not in found]
+    for module in found:
+        if not tests_of(module):
+            raise ValueError(f"{module} has no tests of its own: name some in TESTS")
+    return found
+
+
+def tests_of(module: str) -> list[str]:
+    """Files with tests of a module: the mirrored one, that of its folder, those of `TESTS`."""
+    *folder, stem = module.split("/")
+    mirrors = [f"{'/'.join([*folder, ''])}test_{stem}"]
+    mirrors += [f"test_{folder[-1]}"] if folder else []  # fnnet/plots/ has tests/test_plots.py
+    names = [name for name in mirrors if (ROOT / "tests" / f"{name}.py").exists()]
+    for part in ("/".join(folder), module):
+        names += TESTS.get(part, ())
+    return [f"tests/{name}.py" for name in dict.fromkeys(names)]
 
 
 def trials(module: str, trees: Sequence[Path], every: int) -> Iterator[str | None]:
@@ -223,7 +289,7 @@ def trials(module: str, trees: Sequence[Path], every: int) -> Iterator[str | Non
     path = Path("fnnet", f"{module}.py")
     source = (ROOT / path).read_text("utf-8")
     if not passes(trees[0], module):
-        raise SystemExit(f"mutate.py: the tests of {module} fail as they are")
+        raise ValueError(f"the tests of {module} fail as they are")
     free: SimpleQueue[Path] = SimpleQueue()
     for tree in trees:
         free.put(tree)
@@ -241,28 +307,32 @@ def trials(module: str, trees: Sequence[Path], every: int) -> Iterator[str | Non
         yield from pool.map(survives, mutants(source)[::every])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("modules", nargs="+", help="of fnnet, by name: network, rmsprop, ...")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="default: 2")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="try each Nth mutant")
-    settings = parser.parse_args(argv)
+def run(settings: argparse.Namespace) -> None:
     os.environ.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
     FORKS.set_forkserver_preload(PRELOADED)
+    chosen = modules(settings.modules)
     with tempfile.TemporaryDirectory() as folder:
         trees = [Path(folder, str(i)) for i in range(settings.workers)]
         for tree in trees:
             copy_tree(tree)
-        for module in settings.modules:
+        for module in chosen:
             killed = count = 0
             for survivor in trials(module, trees, settings.every):
                 count, killed = count + 1, killed + (survivor is None)
                 if survivor:
                     print(survivor, flush=True)
-            print(f"{module}: {killed} of {count} mutants killed, {killed / count:.1%}", flush=True)
-    return 0
+            share = f", {killed / count:.1%}" if count else ""
+            print(f"{module}: {killed} of {count} mutants killed{share}", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(description=__doc__)
+    add = parser.add_argument
+    add("modules", nargs="*", metavar="MODULE", help="network, optimizers/sgd, storage; all")
+    add("--workers", type=at_least(1), default=2, metavar="N", help="default: 2")
+    add("--every", type=at_least(1), default=1, metavar="N", help="try each Nth mutant")
+    settings = parser.parse_args(argv)
+    return exit_code("mutate.py", lambda: run(settings))
 
 
 if __name__ == "__main__":

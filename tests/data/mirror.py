@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import numpy as np
 
@@ -141,6 +143,61 @@ def dripping(handler: BaseHTTPRequestHandler, content: bytes) -> None:
         time.sleep(0.05)
 
 
+def drip(handler: BaseHTTPRequestHandler, start: bytes, drop: bytes = b".") -> None:
+    """Some bytes at once, then a few at a time, each well within the time-out."""
+    handler.wfile.write(start)
+    while True:
+        handler.wfile.write(drop)
+        time.sleep(0.05)
+
+
+def endless_redirect(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    """A redirect to what is there, whose own body has no end."""
+    if not handler.path.startswith("/moved/"):
+        handler.wfile.write(
+            f"HTTP/1.0 302 Found\r\nLocation: /moved{handler.path}\r\n\r\n".encode()
+        )
+        while True:
+            handler.wfile.write(bytes(1 << 16))
+    send(handler, content)
+
+
+def dripping_redirect(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    drip(handler, f"HTTP/1.0 302 Found\r\nLocation: {handler.path}\r\nX: ".encode())
+
+
+def endless_continue(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    drip(handler, b"", b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def dripping_chunk_size(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    drip(handler, CHUNKED, b"0")
+
+
+def dripping_trailers(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    whole = b"%x\r\n%s\r\n0\r\n" % (len(content), content)
+    drip(handler, CHUNKED + whole, b"X: .\r\n")
+
+
+def dripping_end(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    """Nearly all at once, which gives a fine rate from the start."""
+    length = f"HTTP/1.0 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+    drip(handler, length + content[:-100])
+
+
+def late_and_dripping(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    """Every step takes most of the time-out that the tests give."""
+    time.sleep(0.3)
+    dripping_end(handler, content)
+
+
+def hostile_text(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    handler.wfile.write(b"HTTP/1.0 403 \x1b[31m\x1b]0;title\x07" + b"A" * 60_000 + b"\r\n\r\n")
+
+
 def endless_headers(handler: BaseHTTPRequestHandler, content: bytes) -> None:
     """One byte at a time, each well within the time-out, and never a body."""
     handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
@@ -184,6 +241,34 @@ def other_range(handler: BaseHTTPRequestHandler, content: bytes) -> None:
     send(handler, content[7:], 206, Content_Range=span)
 
 
+@contextmanager
+def raw_server(answer: bytes, drop: bytes) -> Iterator[int]:
+    """Answer whatever comes with some bytes, then with a few at a time, without end; the port."""
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            self.request.sendall(answer)
+            while True:
+                self.request.sendall(drop)
+                time.sleep(0.05)
+
+    class Server(ThreadingTCPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that turns away is no news."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def tiny_source(folder: Path, *, images: int = 6, labels: int = 6, top: int = 9) -> Source:
     """Write four tiny IDX files of MNIST's names to `folder` and describe them."""
     folder.mkdir(exist_ok=True)
@@ -207,9 +292,12 @@ def tiny_source(folder: Path, *, images: int = 6, labels: int = 6, top: int = 9)
     )
 
 
-def remote_file(path: Path) -> RemoteFile:
+def remote_file(path: Path, *, known: bool = True) -> RemoteFile:
+    """Describe a packed file, and what is in it if that is to be known."""
     content = path.read_bytes()
-    return RemoteFile(path.name, len(content), "sha256", hashlib.sha256(content).hexdigest())
+    inside = hashlib.sha256(gzip.decompress(content)).hexdigest() if known else None
+    digest = hashlib.sha256(content).hexdigest()
+    return RemoteFile(path.name, len(content), "sha256", digest, inside)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

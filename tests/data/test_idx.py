@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import math
+import os
 import struct
+import sys
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from fnnet.data.idx import IDXError, read_idx, write_idx
+from fnnet.data.idx import IDXError, contents_digest, is_packed, read_idx, write_idx
 
 CODES = {
     "uint8": 0x08,
@@ -201,6 +206,91 @@ def test_a_gzip_bomb_is_not_unpacked_beyond_the_declared_end(path: Path) -> None
             file.write(bytes(1 << 20))
     with memory_below(2_000_000), pytest.raises(IDXError, match="more than the 10 bytes"):
         read_idx(path)
+
+
+WHOLE = gzip.compress(idx(8, (3,), b"abc"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [WHOLE + bytes(1 << 20), WHOLE + bytes(100_000) + gzip.compress(b""), WHOLE + bytes(8192)],
+)
+def test_padding_after_gzip_data_is_read_over(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert read_idx(path).tobytes() == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("tail", "problem"),
+    [
+        (bytes((1 << 20) + 1), "more than 1048576 zeros after a member"),
+        (bytes(64 << 20), "more than 1048576 zeros after a member"),
+        (bytes(64 << 20) + WHOLE, "more than 1048576 zeros after a member"),
+        (gzip.compress(b"") * 100_000, "more than 1000 empty members"),
+        (bytes(100) + b"junk", "incorrect header check"),
+    ],
+    ids=["a byte too much", "64 MiB", "64 MiB between members", "empty members", "junk"],
+)
+def test_what_has_no_end_after_gzip_data_is_refused_at_once(
+    path: Path, tail: bytes, problem: str
+) -> None:
+    path.write_bytes(WHOLE + tail)
+    read = 0
+
+    class Counted(io.FileIO):
+        def readinto(self, buffer: Any) -> int:
+            nonlocal read
+            count = super().readinto(buffer)
+            read += count or 0
+            return count or 0
+
+    def open_counted(name: Any) -> io.BufferedReader:
+        return io.BufferedReader(Counted(name))
+
+    with pytest.MonkeyPatch.context() as patch, memory_below(2_000_000):
+        patch.setattr("fnnet.data.idx.open_regular", open_counted)
+        with pytest.raises(IDXError, match=rf"damaged gzip data \({problem}\)|{problem}"):
+            read_idx(path)
+    assert read < 1_200_000
+
+
+def test_gzip_with_all_that_its_header_may_hold_is_read(path: Path) -> None:
+    plain = gzip.compress(idx(8, (3,), b"abc"))
+    # Flags: extra field, name, comment.
+    header = plain[:3] + b"\x1c" + plain[4:10] + b"\x02\x00ab" + b"name\0" + b"comment\0"
+    path.write_bytes(header + plain[10:])
+    assert read_idx(path).tobytes() == b"abc"
+
+
+def test_the_digest_of_contents_is_that_of_the_unpacked_file(path: Path) -> None:
+    grid = np.arange(12).reshape(3, 4)
+    for array in (grid.astype(np.uint8), grid.astype(np.float64)[:, ::2], grid.astype(">i2").T):
+        write_idx(path, array)
+        assert contents_digest(array) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_packed_is_told_by_content(path: Path) -> None:
+    path.write_bytes(WHOLE)
+    assert is_packed(path)
+    path.write_bytes(gzip.decompress(WHOLE))
+    assert not is_packed(path)
+    path.write_bytes(b"")
+    assert not is_packed(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
+def test_a_pipe_is_refused_and_not_waited_for(path: Path) -> None:
+    if sys.platform != "win32":
+        os.mkfifo(path)
+    with pytest.raises(OSError, match="it is a pipe or a device, expected a regular file"):
+        read_idx(path)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    write_idx("~/a.idx", np.array([7], np.uint8))
+    assert read_idx("~/a.idx").tolist() == read_idx(tmp_path / "a.idx").tolist() == [7]
 
 
 def test_a_missing_file_is_the_usual_error(path: Path) -> None:

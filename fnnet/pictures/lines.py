@@ -1,0 +1,96 @@
+"""Printed lines: thin, straight, across most of the picture. Strokes that cross them stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fnnet.pictures.scaling import Plane
+
+ACROSS = 0.55  # of the picture's width: how much of it a line covers at least
+THICKEST = 0.012  # of the picture's longer side: no line is wider
+EIGHT = np.ones((3, 3), bool)
+
+
+def without_lines(plane: Plane) -> Plane:
+    """Contrast without the lines of ruled or squared paper, rows first, then columns."""
+    return _without_rows(_without_rows(plane).T).T
+
+
+def _without_rows(plane: Plane) -> Plane:
+    from scipy import ndimage
+
+    band = _bands(plane)
+    if not band.any():
+        return plane
+    # What is as thin as a line: a flat stroke that lies on a line is thicker, and stays.
+    rows = np.count_nonzero(band, axis=0)
+    n = ndimage.label(band[:, int(rows.argmax())])[1]
+    size = round(rows.max() / max(n, 1)) + 2
+    thin = plane - ndimage.grey_opening(plane, size=(size, 1))
+    return np.where(ndimage.binary_dilation(band, np.ones((3, 1), bool)), plane - thin, plane)
+
+
+def _bands(plane: Plane) -> npt.NDArray[np.bool_]:
+    """Where lines run from left to right, also where strokes cross them."""
+    from scipy import ndimage
+
+    width = plane.shape[1]
+    thick = max(3, round(THICKEST * max(plane.shape))) | 1
+    thin = plane - ndimage.grey_opening(plane, size=(2 * thick - 1, 1))
+    joined = ndimage.grey_closing(thin, size=(1, 2 * thick - 1))  # where other lines cross
+    run = max(9, width // 12)
+    level = ndimage.grey_opening(ndimage.grey_dilation(joined, size=(3, 1)), size=(1, run))
+    usual, strong = np.quantile(level[::2, ::2], (0.5, 0.99))
+    long = level > max(6.0, 0.4 * strong, 3 * usual)
+    bands = np.zeros(plane.shape, bool)
+    columns = np.arange(width)
+    for rows, across, thickness in _straight(long):
+        if np.count_nonzero(np.bincount(across)) > ACROSS * width:
+            slope, start = _line(rows, across)
+            middle = start + slope * columns
+            half = thickness / 2
+            for row in range(int(-half), int(half) + 1):
+                at = np.round(middle + row).astype(int)
+                inside = (at >= 0) & (at < plane.shape[0])
+                bands[at[inside], columns[inside]] = True
+    return bands
+
+
+Points = npt.NDArray[np.intp]
+
+
+def _straight(mask: npt.NDArray[np.bool_]) -> list[tuple[Points, Points, float]]:
+    """Points of the areas of a mask, those of one line together, and the line's thickness."""
+    from scipy import ndimage
+
+    labels = ndimage.label(mask, EIGHT)[0]
+    boxes = ndimage.find_objects(labels)
+    points = []
+    for i, box in enumerate(boxes, 1):
+        rows, columns = np.nonzero(labels[box] == i)
+        points.append((rows + box[0].start, columns + box[1].start))
+    points.sort(key=lambda p: -len(p[0]))
+    lines: list[tuple[Points, Points, float]] = []
+    while points:
+        rows, columns = points.pop(0)
+        thickness = len(rows) / np.ptp(columns + 1)
+        slope, start = _line(rows, columns)
+        rest = []
+        for other in points:
+            apart = other[0].mean() - start - slope * other[1].mean()
+            if abs(apart) < max(2.0, thickness):
+                rows = np.concatenate([rows, other[0]])
+                columns = np.concatenate([columns, other[1]])
+            else:
+                rest.append(other)
+        points = rest
+        lines.append((rows, columns, thickness))
+    return lines
+
+
+def _line(rows: Points, columns: Points) -> tuple[float, float]:
+    """Slope and start of the line of least squares through points."""
+    middle = columns - columns.mean()
+    slope = float(middle @ rows) / max(float(middle @ middle), 1.0)
+    return slope, float(rows.mean()) - slope * float(columns.mean())

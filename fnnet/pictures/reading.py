@@ -1,0 +1,229 @@
+"""From pixels to the objects on them, each as an image that a network takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fnnet.pictures import strokes, writing
+from fnnet.pictures.forms import Form
+from fnnet.pictures.ink import (
+    FINE,
+    Ink,
+    closer_look,
+    first_look,
+    image_of,
+    is_dark,
+    part_of,
+    to_working_size,
+)
+from fnnet.pictures.scaling import Image, Pixels, Plane
+
+LONGEST = 256  # pixels: the longer side of what is analysed
+AGAIN = 2.5  # times as large: what is analysed where nothing was found
+SPECK = 6  # points: what has fewer is no stroke
+REST = 0.4  # of all that stands out: the share that may be no writing
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object: its image, and where it is.
+
+    `box` is its top, left, bottom and right in the picture's pixels, `image` the (side, side) uint8
+    image that the network takes, 255 for ink, `doubt` why it may be no writing.
+    """
+
+    box: tuple[float, float, float, float]
+    image: Image
+    doubt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What a reading saw on its way, to be looked at.
+
+    `small` is the picture at the size that was analysed, `contrast` how far each point stands out
+    from its paper, printed lines removed, `ink` what stands out far enough; `scale` is how many of
+    the picture's pixels one of theirs is.
+    """
+
+    small: Plane
+    contrast: Plane
+    ink: strokes.Mask
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a picture shows: objects from left to right, and why it is no single object."""
+
+    found: tuple[Found, ...]
+    refusal: str | None
+    steps: Steps
+
+
+def read_picture(pixels: Pixels, form: Form) -> Reading:
+    """Find what is written in a picture, as a person would read it.
+
+    Ink is what stands out from its local paper, in brightness or colour, dark or light, whichever
+    surrounds no other ink. Printed lines, borders, shadows and specks are left out; strokes that
+    hang apart by less than their size are gathered.
+
+    Parameters
+    ----------
+    pixels : (H, W) or (H, W, 3) array from 0 to 255, of integers or floats
+    form : where the ink lies in the images that the network was trained on
+
+    Returns
+    -------
+    Reading
+        What was found, from left to right, and in `refusal` why it is not one piece of writing:
+        None where it is.
+
+    Raises
+    ------
+    ValueError
+        If the pixels have another shape, no pixel, or values beyond 0 and 255.
+
+    Examples
+    --------
+    >>> from fnnet.pictures import FORMS
+    >>> page = np.full((100, 100), 240, np.uint8)
+    >>> page[20:80, 50:58] = 30
+    >>> reading = read_picture(page, FORMS["mnist"])
+    >>> reading.refusal, reading.found[0].image.shape
+    (None, (28, 28))
+    >>> read_picture(page[:, :40], FORMS["mnist"]).refusal
+    'blank: nothing stands out from the paper'
+    """
+    pixels = _checked(np.asarray(pixels))
+    if _is_trained_on(pixels, form):
+        image = pixels.astype(np.uint8)
+        plane = image.astype(np.float32)
+        whole = Found((0.0, 0.0, float(form.side), float(form.side)), image, None)
+        return Reading((whole,), None, Steps(plane, plane, plane > 0, 1.0))
+    reading = _read(pixels, form, LONGEST)
+    if not reading.found and max(pixels.shape[:2]) > 1.5 * LONGEST:
+        reading = _read(pixels, form, AGAIN * LONGEST)  # what is too small to be seen at first
+    return reading
+
+
+def _checked(pixels: Pixels) -> Pixels:
+    """The pixels, if they are those of a picture."""
+    shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+    if pixels.dtype.kind not in "uif" or not shaped or not pixels.size:
+        raise ValueError(
+            f"pixels must be numbers (H, W) or (H, W, 3), got {pixels.dtype} {pixels.shape}"
+        )
+    # All bytes are in range; NaN is in none.
+    if pixels.dtype != np.uint8 and not (pixels.min() >= 0 and pixels.max() <= 255):
+        raise ValueError(f"pixels must be from 0 to 255, got {pixels.min()} to {pixels.max()}")
+    return pixels
+
+
+def _is_trained_on(pixels: Pixels, form: Form) -> bool:
+    """Whether a picture is an image of the data set's form: paper 0, ink in the form's box."""
+    if pixels.shape != (form.side, form.side) or np.median(_frame(pixels)) != 0:
+        return False
+    rows, columns = (np.flatnonzero(pixels.any(axis=1 - axis)) for axis in (0, 1))
+    if not rows.size:
+        return False
+    height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+    fills = height == form.rows or (width == form.columns and not form.stretch)
+    return fills and height <= form.rows and width <= form.columns and _in_place(pixels, form)
+
+
+def _in_place(pixels: Pixels, form: Form) -> bool:
+    """Whether the centre of the ink is where the form has it, to a pixel."""
+    if form.centre == "box":
+        return True  # it fills the image from edge to edge
+    weights = pixels / float(pixels.sum())
+    centre = (weights.sum(axis=1 - axis) @ np.arange(form.side) for axis in (0, 1))
+    return all(abs(each - form.side / 2) <= 1 for each in centre)
+
+
+def _frame(pixels: Pixels) -> Pixels:
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+
+
+def _read(pixels: Pixels, form: Form, longest: float) -> Reading:
+    """What is seen at one size."""
+    small, scale = to_working_size(pixels, longest)
+    look, ink = first_look(small)
+    steps = Steps(small, ink.plane, ink.mask, scale)
+    if ink.high < ink.floor:
+        return Reading((), "blank: nothing stands out from the paper", steps)
+    labels, objects = objects_of(ink)
+    if objects and _is_small(objects[0], scale):
+        part = part_of(pixels, objects[0], np.isin(labels, objects[0].labels), int(scale), look)
+        if is_dark(part) != look.dark:  # strokes were too thin to be told from what they enclose
+            look, ink = first_look(small, not look.dark)
+            steps = Steps(small, ink.plane, ink.mask, scale)
+            labels, objects = objects_of(ink)
+    if not objects:
+        return Reading((), "blank: nothing but borders, lines and specks", steps)
+    found = []
+    for piece in objects:
+        near = ink.only(np.isin(labels, piece.labels))
+        if _is_small(piece, scale):
+            near = closer_look(part_of(pixels, piece, near.mask, int(scale), look))
+        box = (piece.top * scale, piece.left * scale, piece.bottom * scale, piece.right * scale)
+        doubt = _doubt(near, form)
+        if doubt is None and len(objects) == 1:
+            doubt = _lost(ink, np.isin(labels, piece.labels), form)
+        if strokes.off_edge(piece, ink.mask.shape) and not _as_trained(box, pixels, form):
+            doubt = "ink runs off the edge of the picture"
+        found.append(Found(box, image_of(near, form), doubt))
+    refusal = f"several objects: {len(found)}" if len(found) > 1 else found[0].doubt
+    return Reading(tuple(found), refusal, steps)
+
+
+def _is_small(piece: strokes.Piece, scale: float) -> bool:
+    """Whether the picture has more pixels of an object than were looked at, and they are needed."""
+    return piece.size < FINE and scale > 1
+
+
+def _doubt(ink: Ink, form: Form) -> str | None:
+    """Why an object is no writing, if its form is one of writing."""
+    if not ink.mask.any():
+        return "too faint to be read"
+    return writing.doubt(writing.traits_of(ink)) if form.writing else None
+
+
+def _lost(ink: Ink, mask: strokes.Mask, form: Form) -> str | None:
+    """Why an object is not all that the picture shows, if its form is one of writing."""
+    stands_out = float(ink.plane[ink.plane > 0.3 * ink.high].sum())
+    if form.writing and float(ink.plane[mask].sum()) < (1 - REST) * stands_out:
+        return "no clear strokes on paper: much else stands out"
+    return None
+
+
+def _as_trained(box: tuple[float, ...], pixels: Pixels, form: Form) -> bool:
+    """Whether ink that touches the edge has the size that it has in the network's own images."""
+    size = max(box[2] - box[0], box[3] - box[1])
+    return pixels.shape[:2] == (form.side, form.side) and size < max(form.rows, form.columns) + 1.5
+
+
+def objects_of(ink: Ink) -> tuple[strokes.Labels, list[strokes.Piece]]:
+    """The objects that the ink shows, from left to right, and the labels of their pieces."""
+    shape = ink.mask.shape
+    labels, every = strokes.pieces(ink.mask)
+    inner = [
+        piece
+        for piece in every
+        if piece.area >= SPECK
+        and not strokes.is_border(labels, piece)
+        and (not strokes.off_edge(piece, shape) or _is_edged(ink, labels == piece.labels[0]))
+    ]
+    top = max((piece.area for piece in inner), default=0)
+    objects = strokes.gather([piece for piece in inner if piece.area >= 0.03 * top])
+    largest = max((piece.size for piece in objects), default=0)
+    least = max(0.35 * largest, 0.02 * max(shape))
+    objects = [piece for piece in objects if piece.size > least]
+    return labels, sorted(objects, key=lambda piece: piece.left)
+
+
+def _is_edged(ink: Ink, mask: strokes.Mask) -> bool:
+    """Whether a piece is no corner that a shadow cuts off."""
+    return writing.edge_share(ink.values, mask, ink.high) > 0.8

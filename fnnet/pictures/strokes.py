@@ -1,0 +1,169 @@
+"""Which of what stands out is ink: printed lines, borders and specks go, strokes are gathered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fnnet.pictures.scaling import Plane
+
+Mask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int32]
+
+APART = 0.2  # of the height: columns between digits; the parts of a 4 lie nearer
+EIGHT = np.ones((3, 3), bool)  # diagonal neighbours are connected
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Connected ink: its labels, its box in rows and columns, its pixels."""
+
+    labels: tuple[int, ...]
+    top: int
+    left: int
+    bottom: int
+    right: int
+    area: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def size(self) -> int:
+        return max(self.height, self.width)
+
+
+def polarity(values: Plane, dark: Plane, light: Plane) -> bool:
+    """Whether ink is dark.
+
+    The wrong polarity sees what ink encloses: holes, bays, gaps between strokes. Their outlines
+    are edges only where they meet the ink, and fade elsewhere. Ink has edges towards free paper,
+    which no polarity marks: the ink is what has more of these.
+    """
+    from scipy import ndimage
+
+    high = max(_strong(dark[::2, ::2]), _strong(light[::2, ::2]))
+    area, reach = _region((dark > 0.4 * high) | (light > 0.4 * high))
+    values, dark, light = values[area], dark[area], light[area]
+    masks = [plane > 0.4 * high for plane in (dark, light)]
+    steps = ndimage.maximum_filter(values, reach) - ndimage.minimum_filter(values, reach)
+    edge = steps > 0.4 * high
+    free = []
+    for mask, other in (masks, masks[::-1]):
+        ink = ndimage.binary_opening(mask, np.ones((2, 2)))
+        outline = ndimage.binary_dilation(ink, EIGHT) & ~ink
+        outline &= ~ndimage.binary_dilation(other, EIGHT)
+        free.append(np.count_nonzero(outline & edge) - 2 * np.count_nonzero(outline & ~edge))
+    return bool(free[0] >= free[1])
+
+
+def _region(mask: Mask) -> tuple[tuple[slice, slice], int]:
+    """Where a mask is, with some paper around, and over how many points an edge may reach.
+
+    Of a large region every second row and column suffices.
+    """
+    slices = []
+    step = 2 if np.count_nonzero(mask) > 4000 else 1
+    for axis, n in enumerate(mask.shape):
+        found = np.flatnonzero(mask.any(axis=1 - axis))
+        first, last = (int(found[0]), int(found[-1])) if found.size else (0, n - 1)
+        slices.append(slice(max(0, first - 8), last + 9, step))
+    return (slices[0], slices[1]), 3 if step == 2 else 5
+
+
+def _strong(plane: Plane) -> float:
+    """The contrast of the ink: that of most of what stands out, by the square of its contrast."""
+    from scipy import ndimage
+
+    areas = ndimage.grey_opening(plane, size=(2, 2))
+    return weighted_quantile(areas, 0.7)
+
+
+def weighted_quantile(plane: Plane, q: float) -> float:
+    """The value below which a share q of the sum of squares lies."""
+    highest = float(plane.max())
+    if highest <= 0:
+        return 0.0
+    bins = (plane.clip(0) * (255 / highest)).astype(np.uint8).ravel()
+    total = np.bincount(bins, (plane * plane).ravel(), 256).cumsum()
+    return float(np.searchsorted(total, q * total[-1]) + 1) * highest / 256
+
+
+def pieces(mask: Mask) -> tuple[Labels, list[Piece]]:
+    """Connected areas of a mask, the largest first."""
+    from scipy import ndimage
+
+    labels, n = ndimage.label(mask, EIGHT)
+    areas = np.bincount(labels.ravel(), minlength=n + 1)
+    found = [
+        Piece((i,), rows.start, columns.start, rows.stop, columns.stop, int(areas[i]))
+        for i, (rows, columns) in enumerate(ndimage.find_objects(labels), 1)
+    ]
+    return labels, sorted(found, key=lambda piece: -piece.area)
+
+
+def off_edge(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Whether a piece touches the edge of the picture."""
+    height, width = shape
+    return piece.top == 0 or piece.left == 0 or piece.bottom == height or piece.right == width
+
+
+def is_border(labels: Labels, piece: Piece) -> bool:
+    """Whether a piece lies along the edge of the picture, as a border or a table does."""
+    frame = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
+    contact = np.count_nonzero(np.isin(frame, piece.labels))
+    return bool(contact > 0.5 * piece.size)
+
+
+def gather(found: list[Piece]) -> list[Piece]:
+    """Pieces joined into objects: strokes of one object hang apart less than its size."""
+    objects = list(found)
+    joined = True
+    while joined and len(objects) > 1:
+        joined = False
+        for i, a in enumerate(objects):
+            for b in objects[i + 1 :]:
+                if _together(a, b):
+                    objects.remove(a)
+                    objects.remove(b)
+                    objects.append(_union(a, b))
+                    joined = True
+                    break
+            if joined:
+                break
+    return objects
+
+
+def _union(a: Piece, b: Piece) -> Piece:
+    return Piece(
+        a.labels + b.labels,
+        min(a.top, b.top),
+        min(a.left, b.left),
+        max(a.bottom, b.bottom),
+        max(a.right, b.right),
+        a.area + b.area,
+    )
+
+
+def _gap(a: Piece, b: Piece) -> tuple[int, int]:
+    """Rows and columns between two boxes; negative where they overlap."""
+    down = max(a.top, b.top) - min(a.bottom, b.bottom)
+    across = max(a.left, b.left) - min(a.right, b.right)
+    return down, across
+
+
+def _together(a: Piece, b: Piece) -> bool:
+    """Whether two pieces are strokes of one object."""
+    large, small = (a, b) if a.size >= b.size else (b, a)
+    down, across = _gap(a, b)
+    if max(down, across) > 0.3 * large.size:
+        return False
+    alike = small.height > 0.7 * large.height
+    return not (alike and across > APART * large.height and down < -0.5 * small.height)

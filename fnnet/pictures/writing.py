@@ -1,0 +1,113 @@
+"""Whether ink is writing: strokes of a pen, not areas, patterns, or pieces of a photograph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fnnet.pictures.ink import Ink
+from fnnet.pictures.scaling import Plane
+
+Mask = npt.NDArray[np.bool_]
+
+EIGHT = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What tells strokes from other things.
+
+    `length` is that of the ink in widths of its widest stroke, `width` the widest stroke's share of
+    the ink's size, `runs` how often a row or column enters ink on average, `blobs` how many
+    parts are left where the outer part of all strokes is taken off, `outline` how much of the
+    outline is an edge in the picture, `spread` how uneven the ink's contrast is inside, `soft` how
+    many outlines wide the transition from ink to paper is.
+    """
+
+    length: float
+    width: float
+    runs: float
+    blobs: int
+    outline: float
+    spread: float
+    soft: float
+
+
+# Limits are those that the measured kinds of pictures (scripts/measure/pictures.py) keep with room
+# to spare; filled shapes, checkerboards and crops of a photograph mostly lie beyond one of them.
+def doubt(traits: Traits) -> str | None:
+    """Why ink is no writing; None where it may be."""
+    if traits.width > 0.5 or traits.length < 1.8:
+        return "a filled area, no strokes of a pen"
+    if traits.runs > 3.2 or traits.blobs > 7:
+        return "a pattern, no strokes of a pen"
+    if traits.outline < 0.6 or traits.soft > 6.5 or traits.spread > 0.3:
+        return "no clear strokes on paper"
+    return None
+
+
+def traits_of(ink: Ink) -> Traits:
+    """The traits of ink."""
+    from scipy import ndimage
+
+    (top, bottom), (left, right) = (_extent(ink.mask, axis) for axis in (0, 1))
+    box = slice(max(top - 4, 0), bottom + 4), slice(max(left - 4, 0), right + 4)
+    mask, plane, high = ink.mask[box], ink.plane[box], ink.high
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    area, widest, size = (
+        np.count_nonzero(mask),
+        2 * float(depth.max()),
+        max(bottom - top, right - left),
+    )
+    inside = ndimage.binary_erosion(mask, border_value=1)
+    rim = max(int((mask & ~inside).sum()), 1)
+    near = plane[ndimage.binary_dilation(mask, iterations=3)] / high
+    inner = plane[inside]
+    return Traits(
+        length=area / widest**2,
+        width=widest / size,
+        runs=_runs(mask),
+        blobs=_blobs(depth) if widest > 8 else 1,  # thin strokes are uneven by rounding
+        outline=edge_share(ink.values[box], mask, high),
+        spread=float(inner.std() / high) if inner.size else 0.0,
+        soft=float(np.count_nonzero((near > 0.2) & (near < 0.8)) / rim),
+    )
+
+
+def edge_share(values: Plane, mask: Mask, high: float) -> float:
+    """How much of the outline of ink is an edge in the picture.
+
+    Ink has an edge all around. A corner that a shadow cuts off the page has one along the shadow,
+    but none where the paper's estimate could not follow into the corner.
+    """
+    from scipy import ndimage
+
+    rim = mask & ~ndimage.binary_erosion(mask, EIGHT, border_value=1)
+    steps = ndimage.maximum_filter(values, 5) - ndimage.minimum_filter(values, 5)
+    return float((steps[rim] > 0.4 * high).mean()) if rim.any() else 0.0
+
+
+def _extent(mask: Mask, axis: int) -> tuple[int, int]:
+    """The first row of a mask's ink and the row after the last; columns for axis 1."""
+    found = np.flatnonzero(mask.any(axis=1 - axis))
+    return int(found[0]), int(found[-1]) + 1
+
+
+def _runs(mask: Mask) -> float:
+    """How often rows enter ink, or columns, whichever do more, averaged over those with ink."""
+    averages = []
+    for plane in (mask, mask.T):
+        entries = np.count_nonzero(np.diff(plane.astype(np.int8), axis=1, prepend=0) == 1, axis=1)
+        averages.append(float(entries[entries > 0].mean()))
+    return max(averages)
+
+
+def _blobs(depth: npt.NDArray[np.float64]) -> int:
+    """How many parts of like size are left of ink without its outer part."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(depth > 0.7 * depth.max())
+    areas = np.bincount(labels.ravel())[1:]
+    return int(np.count_nonzero(areas > 0.3 * areas.max()))
