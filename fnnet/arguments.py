@@ -175,7 +175,7 @@ def sample_weights(
     """Weights of samples as a column of `like`'s dtype, and their sum; 1 and n without weights."""
     if weights is None:
         return 1.0, n
-    s = as_array("weights", weights)
+    s = _array("weights", weights)
     if s.dtype.kind not in "fiub" or s.shape != (n,):
         raise ValueError(f"weights must be ({n},) numbers >= 0, got {s.dtype} {s.shape}")
     if not bool(np.all(np.isfinite(s) & (s >= 0))):
@@ -241,7 +241,7 @@ def _distributions(y: Labels, shape: tuple[int, ...], like: FloatArray) -> Float
         hint = ": classes are whole numbers, write y.astype(int)" if y.shape == (n,) else ""
         raise ValueError(f"y as distributions must have shape ({n}, {k}), got {y.shape}{hint}")
     total = y.sum(axis=-1, keepdims=True)
-    _no_nan("y", y)
+    no_nan("y", y)
     if not (np.all(y >= 0) and np.all(np.abs(total - 1) <= ROW_SUM_TOLERANCE)):
         raise ValueError("each row of y must be a distribution: no negatives, a sum of 1")
     rows: FloatArray = y.astype(like.dtype, copy=False)
@@ -258,7 +258,7 @@ def _values(output: str, y: Labels, shape: tuple[int, ...]) -> Labels:
         raise ValueError(
             f"y for the output {output!r} must have shape ({n}, {k}){alone}, got {y.shape}"
         )
-    _no_nan("y", y)
+    no_nan("y", y)
     if output == "sigmoid" and not bool(np.all((y >= 0) & (y <= 1))):
         raise ValueError(
             "y for the output 'sigmoid' must hold 0, 1 or probabilities between them, got values "
@@ -269,9 +269,9 @@ def _values(output: str, y: Labels, shape: tuple[int, ...]) -> Labels:
     return y
 
 
-def _no_nan(name: str, values: npt.NDArray[Any]) -> None:
-    """Raise where a number is missing, naming its place."""
-    place = _nan_in(values)
+def no_nan(name: str, values: npt.NDArray[Any], first: int = 0) -> None:
+    """Raise where a number is missing, naming its place; the first row given has this number."""
+    place = _nan_in(values, first)
     if place is not None:
         raise ValueError(f"{name} must hold numbers, got NaN in {place}")
 
@@ -331,11 +331,12 @@ def _not_traced(name: str, value: Any) -> None:
     )
 
 
-def at_least_two_axes(x: npt.ArrayLike) -> npt.ArrayLike:
-    """x itself, unless it is a single sample."""
-    if np.ndim(x) < 2:
-        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {np.shape(x)}")
-    return x
+def at_least_two_axes(x: npt.ArrayLike) -> npt.NDArray[Any]:
+    """x as an array, unless it is a single sample."""
+    array = _array("x", x)
+    if array.ndim < 2:
+        raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {array.shape}")
+    return array
 
 
 def _one_dtype(params: Params) -> np.dtype[Any]:

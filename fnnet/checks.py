@@ -104,7 +104,11 @@ def as_array(name: str, value: Any) -> npt.NDArray[Any]:
     if is_array(value) and not isinstance(value, np.matrix):
         return value
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
+        if array.dtype == object:  # perhaps a table with columns of numbers and of bools
+            numbers = np.array(array.tolist())
+            array = numbers if numbers.dtype.kind in "fiub" else array
+        return array
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name} must be an array: {error!s:.99}") from None

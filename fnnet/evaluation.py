@@ -81,6 +81,7 @@ def check_split(params: Params, split: Split) -> None:
     forward(params, scaled(split.x[:1], split.divisor, b.dtype))
     for start in range(0, len(split), _rows(b.shape[-1])):
         y = split.y[start : start + _rows(b.shape[-1])]
+        arguments.no_nan("y", y, start)
         arguments.labels(params.output, y, (len(y), b.shape[-1]), b)
     if split.weights is not None and not bool(np.any(split.weights)):
         raise ValueError("the weights of a split must not all be zero")

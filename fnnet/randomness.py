@@ -44,7 +44,7 @@ class GeneratorState:
         bit_generator = getattr(np.random, self.name)()
         try:
             bit_generator.state = wanted
-        except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
+        except (TypeError, ValueError, LookupError, OverflowError, AttributeError) as error:
             raise ValueError(f"rng is not a state of {self.name}: {error!s:.99}") from None
         # NumPy coerces what it is given, and takes positions outside of the generator's numbers.
         taken = bit_generator.state

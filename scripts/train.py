@@ -34,10 +34,19 @@ from fnnet_scripts.options import (
     exit_code,
     folder,
     make_folder,
-    not_negative,
     save_figure,
     terminal_bar,
     uninterrupted,
+)
+from fnnet_scripts.recipes import (
+    RECIPE,
+    add_recipe_options,
+    check_recipe,
+    composed,
+    first_state,
+    is_plain,
+    optimizers,
+    weighted,
 )
 from fnnet_scripts.runs import (
     CHECKPOINT,
@@ -57,13 +66,12 @@ from fnnet_scripts.runs import (
 import fnnet
 from fnnet.storage.files import atomic_write
 
-Epoch: TypeAlias = fnnet.Epoch[fnnet.RMSPropState]
-Checkpoint: TypeAlias = fnnet.Checkpoint[fnnet.RMSPropState]
+Epoch: TypeAlias = fnnet.Epoch[Any]
+Checkpoint: TypeAlias = fnnet.Checkpoint[Any]
 
 DEFAULTS: dict[str, Any] = {
     **RUN,
-    "decay": 0.9,
-    "eps": 1e-8,
+    **RECIPE,
     "dtype": "float32",
     "validation": 0,
 }
@@ -77,16 +85,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add_run_options(parser)
     add = parser.add_argument
-    add("--decay", type=not_negative(below=1), metavar="X", help="of RMSProp's mean squares; 0.9")
-    add("--eps", type=not_negative(), metavar="X", help="beside RMSProp's root; default: 1e-8")
     add("--dtype", choices=("float32", "float64"), help="default: float32")
     add("--validation", type=at_least(0), metavar="N", help="samples held out from training")
     add("--figures", type=folder, metavar="DIR", help="folder of the figures; default: the run's")
     add("--quiet", action="store_true", help="print nothing but errors")
+    add_recipe_options(parser)
     given = vars(parser.parse_args(argv))
     if "resume" in given and "out" not in given:
         given["out"] = last_run(given.get("dataset", DEFAULTS["dataset"]))
-    return complete(parser, given, DEFAULTS, OTHERS)
+    settings = complete(parser, given, DEFAULTS, OTHERS)
+    check_recipe(parser, settings)
+    return settings
 
 
 def numbered(dataset: str) -> dict[int, Path]:
@@ -142,16 +151,19 @@ def fit(settings: argparse.Namespace, data: fnnet.Dataset) -> None:
     else:
         checkpoint = started(settings, data, rng)
     write_text(settings.out / "history.csv", table(checkpoint.history, split))
+    rng, classes = checkpoint.rng.generator(), len(data.classes)
+    steps = {} if is_plain(settings) else composed(settings, rng, len(train), classes)
     records = fnnet.train(
         checkpoint.state,
-        train,
+        weighted(settings, train, classes),
         held_out,
-        rng=checkpoint.rng,
+        rng=rng,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         start=checkpoint.epoch,
+        **steps,
     )
-    checkpoints = saved(records, checkpoint, settings.out, split)
+    checkpoints = saved(records, checkpoint, settings, split)
     for last in progress(checkpoints, checkpoint.epoch, settings, split):
         checkpoint = last
     params, history = checkpoint.state.params, checkpoint.history
@@ -161,6 +173,19 @@ def fit(settings: argparse.Namespace, data: fnnet.Dataset) -> None:
     drawn = draw(settings.figures or settings.out, data, params, evaluation, history, split)
     if not settings.quiet:
         print(f"{settings.out}: {CHECKPOINT}, history.csv, {SETTINGS}; {drawn}")
+        print(next_steps(settings))
+
+
+def next_steps(settings: argparse.Namespace) -> str:
+    """Two lines that say what to do with a run."""
+    here = Path(sys.argv[0]).parent
+    more = shlex.join([sys.argv[0], "--resume", "--out", str(settings.out)])
+    run = shlex.join([str(here / "predict.py"), str(settings.out / CHECKPOINT)])
+    other = "" if settings.dataset == "mnist" else f"; MNIST: python {sys.argv[0]} --dataset mnist"
+    return (
+        f"to read a picture of yours: python {run} PICTURE\n"
+        f"to go on: python {more} --epochs {2 * settings.epochs}{other}"
+    )
 
 
 def started(
@@ -168,12 +193,8 @@ def started(
 ) -> Checkpoint:
     """A new run, its epoch 0 on the disk, so that there is always one to go on from."""
     sizes = (data.train.x[0].size, *settings.hidden, len(data.classes))
-    state = fnnet.rmsprop_init(
-        fnnet.init_params(rng, sizes, settings.dtype),
-        settings.learning_rate,
-        settings.decay,
-        settings.eps,
-    )
+    params = fnnet.init_params(rng, sizes, settings.dtype, activation=settings.activation)
+    state = first_state(settings, params)
     # Before the checkpoint: killed between, a run is resumed from these.
     keep_settings(settings.out, DEFAULTS, settings)
     checkpoint = fnnet.Checkpoint(state, rng, extra=extra_of(settings, data))
@@ -183,7 +204,8 @@ def started(
 
 def resumed(settings: argparse.Namespace, data: fnnet.Dataset) -> Checkpoint:
     """The run in --out where it stopped."""
-    checkpoint = fnnet.load_checkpoint(settings.out / CHECKPOINT, fnnet.RMSPropState)
+    kind = optimizers()[settings.optimizer]
+    checkpoint: Checkpoint = fnnet.load_checkpoint(settings.out / CHECKPOINT, kind)
     check_epochs(settings.epochs, checkpoint.epoch)
     say_unknown("train.py", check_settings(settings, checkpoint, DEFAULTS))
     keep_settings(settings.out, DEFAULTS, settings)
@@ -194,9 +216,10 @@ def resumed(settings: argparse.Namespace, data: fnnet.Dataset) -> Checkpoint:
 
 
 def saved(
-    records: Iterable[Epoch], checkpoint: Checkpoint, out: Path, split: str
+    records: Iterable[Epoch], checkpoint: Checkpoint, settings: argparse.Namespace, split: str
 ) -> Iterator[Checkpoint]:
-    """Each record as the checkpoint that it became on the disk."""
+    """Each record as the checkpoint that it became on the disk, until patience ends."""
+    out = settings.out
     for record in records:
         history = (*checkpoint.history, record.metrics)
         checkpoint = fnnet.Checkpoint(
@@ -205,6 +228,9 @@ def saved(
         fnnet.save_checkpoint(out / CHECKPOINT, checkpoint)
         write_text(out / "history.csv", table(history, split))
         yield checkpoint
+        losses = [row.test_loss for row in history]
+        if settings.patience and fnnet.stop_early(losses, settings.patience):
+            return
 
 
 def progress(

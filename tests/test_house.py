@@ -33,6 +33,8 @@ FLOORS = (
     "ragged",
     "training",
     "plots",
+    "pictures",  # pixels to what was found: it needs no network
+    "exports",
     "interop",
 )
 

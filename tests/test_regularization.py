@@ -239,6 +239,67 @@ def test_adam_with_decayed_weights_is_adamw_of_pytorch() -> None:
         np.testing.assert_allclose(ours, parameter.numpy(), 1e-9, 1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_penalty_is_half_the_squares_of_weights_and_spares_biases(dtype: str) -> None:
+    params = fnnet.tree_map(lambda leaf: leaf + 1, fnnet.init_params(0, (6, 5, 4), dtype))
+    penalty, gradient = fnnet.l2_penalty(params, 0.3)
+    expected = 0.3 / 2 * sum(np.square(layer.w, dtype=np.float64).sum() for layer in params.layers)
+    assert type(penalty) is float
+    assert penalty == pytest.approx(float(expected), rel=1e-6)
+    for layer, slope in zip(params.layers, gradient.layers, strict=True):
+        np.testing.assert_allclose(slope.w, 0.3 * layer.w, 1e-6)
+        assert slope.w.dtype == slope.b.dtype == dtype
+        assert not slope.b.any()
+
+
+def test_the_gradient_of_a_penalty_is_its_slope() -> None:
+    params, x, y = oracles.smooth_problem((6, 5, 4))
+
+    def both(params: Params) -> tuple[float, Params]:
+        (loss, slope), (penalty, pull) = (
+            fnnet.loss_and_grads(params, x, y),
+            fnnet.l2_penalty(params, 0.3),
+        )
+        return loss + penalty, fnnet.tree_map(np.add, slope, pull)
+
+    at, unravel = fnnet.tree_ravel(params)
+    expected = oracles.central_differences(lambda at: both(unravel(at))[0], np.asarray(at))
+    np.testing.assert_allclose(vector(both(params)[1]), expected, 1e-6, 1e-8)
+
+
+def test_the_penalties_of_members_add_up() -> None:
+    members = [like(PARAMS, seed) for seed in range(3)]
+    penalty, gradient = fnnet.l2_penalty(stacked(*members), 0.5)
+    each = [fnnet.l2_penalty(member, 0.5) for member in members]
+    assert penalty == pytest.approx(sum(value for value, _ in each), rel=1e-6)
+    assert fnnet.tree_allclose(gradient, stacked(*(slope for _, slope in each)), 1e-6)
+
+
+def test_a_penalty_and_a_loss_have_their_minimum_where_scikit_learn_has_it() -> None:
+    linear, optimize = (
+        pytest.importorskip(f"{name}") for name in ("sklearn.linear_model", "scipy.optimize")
+    )
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 4)), rng.integers(0, 3, 50)
+    theirs = linear.LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(x, y)
+    start, unravel = fnnet.tree_ravel(fnnet.init_params(0, (4, 3), np.float64))
+
+    def both(at: Array) -> tuple[float, Array]:
+        params = unravel(at)
+        loss, slope = fnnet.loss_and_grads(params, x, y)
+        penalty, pull = fnnet.l2_penalty(params, 1 / (2.0 * len(x)))
+        return loss + penalty, vector(slope) + vector(pull)
+
+    found = unravel(optimize.minimize(both, start, jac=True, tol=1e-12).x)
+    np.testing.assert_allclose(found.layers[0].w, theirs.coef_.T, atol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [-1, np.nan, np.inf, "1", None, [1.0]])
+def test_strengths_out_of_range_are_refused(strength: Any) -> None:
+    with pytest.raises(ValueError, match="strength must be a finite number >= 0, got "):
+        fnnet.l2_penalty(PARAMS, strength)
+
+
 def test_amounts_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"amount must lie in \[0, 1\], got -1"):
         fnnet.decay_weights(PARAMS, -1)

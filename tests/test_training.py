@@ -543,6 +543,56 @@ def test_when_all_members_have_diverged_it_is_an_error() -> None:
         list(fnnet.train(state, split(), rng=0, epochs=3))
 
 
+@np.errstate(all="ignore")
+@pytest.mark.parametrize("init", [fnnet.sgd_init, fnnet.rmsprop_init, fnnet.adam_init])
+def test_a_diverged_member_is_recorded_epoch_after_epoch(init: Any) -> None:
+    members = [fnnet.init_params(seed, SIZES) for seed in range(2)]
+    state = init(ensemble(*members), np.array([1e-2, 1e38]))
+    records = list(fnnet.train(state, split(), split(9, 2), rng=0, epochs=3, batch_size=8))
+    assert len(records) == 3
+    for record in records:
+        good, bad = record.metrics.members
+        assert math.isfinite(good.train_loss)
+        assert math.isfinite(good.test_loss)
+        assert not math.isfinite(bad.train_loss)
+        assert not math.isfinite(record.metrics.train_loss)
+    assert records[-1].metrics.members[0].train_loss < records[0].metrics.members[0].train_loss
+
+
+@np.errstate(all="ignore")
+def test_an_ensemble_that_starts_with_a_bad_member_is_refused() -> None:
+    members = [fnnet.init_params(seed, SIZES) for seed in range(2)]
+    bad = fnnet.tree_map(lambda leaf: leaf * np.float32(np.nan), members[1])
+    state = dataclasses.replace(start(), params=ensemble(members[0], bad))
+    with pytest.raises(ValueError, match="params must be finite"):
+        fnnet.train(state, split(), rng=0, epochs=1)
+
+
+def test_ensembles_resume_bit_for_bit(tmp_path: Path) -> None:
+    members = [fnnet.init_params(seed, SIZES) for seed in range(3)]
+    begin = fnnet.adam_init(ensemble(*members), 0.01)
+    whole = list(fnnet.train(begin, split(), rng=3, epochs=4, batch_size=8))
+    first, second = list(fnnet.train(begin, split(), rng=3, epochs=2, batch_size=8))
+    history = (first.metrics, second.metrics)
+    fnnet.save_checkpoint(tmp_path / "run", Checkpoint(second.state, second.rng, 2, history))
+    saved = fnnet.load_checkpoint(tmp_path / "run", fnnet.AdamState)
+    assert repr(saved.history) == repr(history)
+    *_, last = fnnet.train(
+        saved.state, split(), rng=saved.rng, epochs=4, batch_size=8, start=saved.epoch
+    )
+    assert bits(last.state.params) == bits(whole[-1].state.params)
+
+
+@np.errstate(all="ignore")
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "silu", "leaky_relu"])
+def test_a_divergence_is_one_with_any_activation(activation: str) -> None:
+    params = fnnet.init_params(0, SIZES, activation=activation, output="identity")
+    data = split()
+    state = fnnet.sgd_init(params, 1e38)
+    with pytest.raises(DivergenceError, match="in epoch 1, batch "):
+        list(fnnet.train(state, Split(data.x, np.eye(4)[data.y]), rng=0, epochs=3))
+
+
 def test_a_record_holds_the_generator_by_value() -> None:
     """Whoever holds the last record goes on bit for bit, after Ctrl-C in a notebook, say."""
     whole = list(fnnet.train(start(), split(), rng=3, epochs=3))

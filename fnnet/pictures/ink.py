@@ -55,39 +55,45 @@ def to_working_size(pixels: Pixels, longest: float) -> tuple[Plane, float]:
     return enlarge(small, larger), factor / larger
 
 
-def first_look(small: Plane) -> tuple[Look, Ink]:
-    """How to look at a picture, decided on the whole of it, and the ink that is seen so."""
+def first_look(small: Plane, dark: bool | None = None) -> tuple[Look, Ink]:
+    """How to look at a picture, decided on the whole of it, and the ink that is seen so.
+
+    `dark` says whether ink is dark where that is known.
+    """
     window = max(5, int(paper.WINDOW * min(small.shape[:2]))) | 1
     axis = paper.colour_axis(small, window)
     seen = paper.surface(small, window, axis)
-    dark, light = (paper.contrast(seen, each) for each in (True, False))
-    look = Look(axis, window, strokes.polarity(seen.values, dark, light))
-    return look, _ink(seen, dark if look.dark else light, look.dark)
+    seen, *planes = unruled(seen)
+    if dark is None:
+        dark = strokes.polarity(seen.values, *planes)
+    return Look(axis, window, dark), _ink(seen, planes[0 if dark else 1], dark)
 
 
-def closer_look(small: Plane, look: Look, near: strokes.Mask) -> Ink:
-    """The ink that is seen in a part of a picture, near a mask."""
-    seen = paper.surface(small, look.window, look.axis)
-    return _ink(seen, paper.contrast(seen, look.dark), look.dark, near).only(near)
+def unruled(seen: paper.Surface) -> tuple[paper.Surface, Plane, Plane]:
+    """A surface without printed lines, dark or light, and its contrasts of both polarities."""
+    planes = [paper.contrast(seen, dark) for dark in (True, False)]
+    plain = [without_lines(plane) for plane in planes]
+    if plain[0] is planes[0] and plain[1] is planes[1]:
+        return seen, planes[0], planes[1]
+    values = seen.values + (planes[0] - plain[0]) - (planes[1] - plain[1])
+    grey = seen.bright is seen.values
+    seen = replace(seen, values=values, bright=values if grey else seen.bright)
+    return seen, paper.contrast(seen, True), paper.contrast(seen, False)
 
 
-def _ink(seen: paper.Surface, plane: Plane, dark: bool, near: strokes.Mask | None = None) -> Ink:
-    """Ink without printed lines; how strong it is, is taken from what lies near a mask."""
-    plane = without_lines(paper.evenly_lit(seen, plane, dark))
-    floor = max(FAINTEST, 5 * seen.noise)
-    high = level(np.where(plane > floor if near is None else near, plane, 0))
-    return Ink(seen.values, plane, plane > max(THRESHOLD * high, floor), high, floor)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a picture around a small object, closer; `gate` is where the object is in it."""
+
+    small: Plane
+    gate: strokes.Mask
+    look: Look
 
 
-def level(plane: Plane) -> float:
-    """Contrast of the ink: of what stands out by areas, not by points."""
-    from scipy import ndimage
-
-    return strokes.weighted_quantile(ndimage.grey_opening(plane, size=(2, 2)), 0.6)
-
-
-def finer(pixels: Pixels, piece: strokes.Piece, mask: strokes.Mask, scale: int, look: Look) -> Ink:
-    """The ink of a small object from as many pixels as the picture has of it."""
+def part_of(
+    pixels: Pixels, piece: strokes.Piece, mask: strokes.Mask, scale: int, look: Look
+) -> Part:
+    """A small object from as many pixels as the picture has of it."""
     from scipy import ndimage
 
     margin = piece.size // 2 + 2
@@ -99,9 +105,36 @@ def finer(pixels: Pixels, piece: strokes.Piece, mask: strokes.Mask, scale: int, 
     factor = max(1, round(piece.size * scale / (1.25 * FINE)))
     small = reduce(pixels[rows, columns], factor)
     places = (np.arange(small.shape[axis]) * factor // scale for axis in (0, 1))
-    gate = gate[np.ix_(*places)]
     window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
-    return closer_look(small, replace(look, window=window), gate)
+    return Part(small, gate[np.ix_(*places)], replace(look, window=window))
+
+
+def is_dark(part: Part) -> bool:
+    """Whether ink is dark, by a part of a picture that shows it closer."""
+    seen = paper.surface(part.small, part.look.window, part.look.axis)
+    return strokes.polarity(seen.values, *(paper.contrast(seen, dark) for dark in (True, False)))
+
+
+def closer_look(part: Part) -> Ink:
+    """The ink of a small object."""
+    seen = paper.surface(part.small, part.look.window, part.look.axis)
+    plane = without_lines(paper.contrast(seen, part.look.dark))
+    return _ink(seen, plane, part.look.dark, part.gate).only(part.gate)
+
+
+def _ink(seen: paper.Surface, plane: Plane, dark: bool, near: strokes.Mask | None = None) -> Ink:
+    """Ink by its contrast; how strong it is, is taken from what lies near a mask."""
+    plane = paper.evenly_lit(seen, plane, dark)
+    floor = max(FAINTEST, 5 * seen.noise)
+    high = level(np.where(plane > floor if near is None else near, plane, 0))
+    return Ink(seen.values, plane, plane > max(THRESHOLD * high, floor), high, floor)
+
+
+def level(plane: Plane) -> float:
+    """Contrast of the ink: of what stands out by areas, not by points."""
+    from scipy import ndimage
+
+    return strokes.weighted_quantile(ndimage.grey_opening(plane, size=(2, 2)), 0.6)
 
 
 def image_of(ink: Ink, form: Form) -> Image:

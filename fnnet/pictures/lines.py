@@ -41,13 +41,13 @@ def _bands(plane: Plane) -> npt.NDArray[np.bool_]:
     joined = ndimage.grey_closing(thin, size=(1, 2 * thick - 1))  # where other lines cross
     run = max(9, width // 12)
     level = ndimage.grey_opening(ndimage.grey_dilation(joined, size=(3, 1)), size=(1, run))
-    strong = float(np.quantile(level, 0.99))
-    long = level > max(6.0, 0.4 * strong)
+    usual, strong = np.quantile(level[::2, ::2], (0.5, 0.99))
+    long = level > max(6.0, 0.4 * strong, 3 * usual)
     bands = np.zeros(plane.shape, bool)
     columns = np.arange(width)
     for rows, across, thickness in _straight(long):
         if np.count_nonzero(np.bincount(across)) > ACROSS * width:
-            slope, start = np.polyfit(across, rows, 1)
+            slope, start = _line(rows, across)
             middle = start + slope * columns
             half = thickness / 2
             for row in range(int(-half), int(half) + 1):
@@ -75,7 +75,7 @@ def _straight(mask: npt.NDArray[np.bool_]) -> list[tuple[Points, Points, float]]
     while points:
         rows, columns = points.pop(0)
         thickness = len(rows) / np.ptp(columns + 1)
-        slope, start = np.polyfit(columns, rows, 1) if len(rows) > 2 else (0.0, float(rows[0]))
+        slope, start = _line(rows, columns)
         rest = []
         for other in points:
             apart = other[0].mean() - start - slope * other[1].mean()
@@ -87,3 +87,10 @@ def _straight(mask: npt.NDArray[np.bool_]) -> list[tuple[Points, Points, float]]
         points = rest
         lines.append((rows, columns, thickness))
     return lines
+
+
+def _line(rows: Points, columns: Points) -> tuple[float, float]:
+    """Slope and start of the line of least squares through points."""
+    middle = columns - columns.mean()
+    slope = float(middle @ rows) / max(float(middle @ middle), 1.0)
+    return slope, float(rows.mean()) - slope * float(columns.mean())

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fnnet.pictures.scaling import Plane
 
 WINDOW = 0.4  # of the shorter side: the widest stroke that is told from paper
-DARKEST = 24.0  # of 255: the least brightness of paper that contrasts are compared with
+DARKEST = 32.0  # of 255: the least brightness of paper that contrasts are compared with
 
 
 @dataclass(frozen=True, slots=True)

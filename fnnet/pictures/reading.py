@@ -8,10 +8,19 @@ import numpy as np
 
 from fnnet.pictures import strokes, writing
 from fnnet.pictures.forms import Form
-from fnnet.pictures.ink import FINE, Ink, finer, first_look, image_of, to_working_size
+from fnnet.pictures.ink import (
+    FINE,
+    Ink,
+    closer_look,
+    first_look,
+    image_of,
+    is_dark,
+    part_of,
+    to_working_size,
+)
 from fnnet.pictures.scaling import Image, Pixels, Plane
 
-LONGEST = 320  # pixels: the longer side of what is analysed
+LONGEST = 256  # pixels: the longer side of what is analysed
 AGAIN = 2.5  # times as large: what is analysed where nothing was found
 SPECK = 6  # points: what has fewer is no stroke
 REST = 0.4  # of all that stands out: the share that may be no writing
@@ -146,13 +155,19 @@ def _read(pixels: Pixels, form: Form, longest: float) -> Reading:
     if ink.high < ink.floor:
         return Reading((), "blank: nothing stands out from the paper", steps)
     labels, objects = objects_of(ink)
+    if objects and _is_small(objects[0], scale):
+        part = part_of(pixels, objects[0], np.isin(labels, objects[0].labels), int(scale), look)
+        if is_dark(part) != look.dark:  # strokes were too thin to be told from what they enclose
+            look, ink = first_look(small, not look.dark)
+            steps = Steps(small, ink.plane, ink.mask, scale)
+            labels, objects = objects_of(ink)
     if not objects:
         return Reading((), "blank: nothing but borders, lines and specks", steps)
     found = []
     for piece in objects:
         near = ink.only(np.isin(labels, piece.labels))
-        if piece.size < FINE and scale > 1:
-            near = finer(pixels, piece, near.mask, int(scale), look)
+        if _is_small(piece, scale):
+            near = closer_look(part_of(pixels, piece, near.mask, int(scale), look))
         box = (piece.top * scale, piece.left * scale, piece.bottom * scale, piece.right * scale)
         doubt = _doubt(near, form)
         if doubt is None and len(objects) == 1:
@@ -162,6 +177,11 @@ def _read(pixels: Pixels, form: Form, longest: float) -> Reading:
         found.append(Found(box, image_of(near, form), doubt))
     refusal = f"several objects: {len(found)}" if len(found) > 1 else found[0].doubt
     return Reading(tuple(found), refusal, steps)
+
+
+def _is_small(piece: strokes.Piece, scale: float) -> bool:
+    """Whether the picture has more pixels of an object than were looked at, and they are needed."""
+    return piece.size < FINE and scale > 1
 
 
 def _doubt(ink: Ink, form: Form) -> str | None:

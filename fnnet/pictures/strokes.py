@@ -60,7 +60,7 @@ def polarity(values: Plane, dark: Plane, light: Plane) -> bool:
         ink = ndimage.binary_opening(mask, np.ones((2, 2)))
         outline = ndimage.binary_dilation(ink, EIGHT) & ~ink
         outline &= ~ndimage.binary_dilation(other, EIGHT)
-        free.append(np.count_nonzero(outline & edge) - np.count_nonzero(outline & ~edge))
+        free.append(np.count_nonzero(outline & edge) - 2 * np.count_nonzero(outline & ~edge))
     return bool(free[0] >= free[1])
 
 

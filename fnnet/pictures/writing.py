@@ -39,11 +39,11 @@ class Traits:
 # to spare; filled shapes, checkerboards and crops of a photograph mostly lie beyond one of them.
 def doubt(traits: Traits) -> str | None:
     """Why ink is no writing; None where it may be."""
-    if traits.width > 0.5 or traits.length < 2.0:
+    if traits.width > 0.5 or traits.length < 1.8:
         return "a filled area, no strokes of a pen"
     if traits.runs > 3.2 or traits.blobs > 7:
         return "a pattern, no strokes of a pen"
-    if traits.outline < 0.6 or traits.soft > 4 or traits.spread > 0.3:
+    if traits.outline < 0.6 or traits.soft > 6.5 or traits.spread > 0.3:
         return "no clear strokes on paper"
     return None
 
@@ -52,20 +52,24 @@ def traits_of(ink: Ink) -> Traits:
     """The traits of ink."""
     from scipy import ndimage
 
-    rows, columns = (np.flatnonzero(ink.mask.any(axis=1 - axis)) for axis in (0, 1))
-    box = slice(max(rows[0] - 4, 0), rows[-1] + 5), slice(max(columns[0] - 4, 0), columns[-1] + 5)
+    (top, bottom), (left, right) = (_extent(ink.mask, axis) for axis in (0, 1))
+    box = slice(max(top - 4, 0), bottom + 4), slice(max(left - 4, 0), right + 4)
     mask, plane, high = ink.mask[box], ink.plane[box], ink.high
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    area, widest = np.count_nonzero(mask), 2 * float(depth.max())
+    area, widest, size = (
+        np.count_nonzero(mask),
+        2 * float(depth.max()),
+        max(bottom - top, right - left),
+    )
     inside = ndimage.binary_erosion(mask, border_value=1)
-    rim = max(np.count_nonzero(mask & ~inside), 1)
+    rim = max(int((mask & ~inside).sum()), 1)
     near = plane[ndimage.binary_dilation(mask, iterations=3)] / high
     inner = plane[inside]
     return Traits(
         length=area / widest**2,
-        width=widest / (max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1),
+        width=widest / size,
         runs=_runs(mask),
-        blobs=_blobs(depth),
+        blobs=_blobs(depth) if widest > 8 else 1,  # thin strokes are uneven by rounding
         outline=edge_share(ink.values[box], mask, high),
         spread=float(inner.std() / high) if inner.size else 0.0,
         soft=float(np.count_nonzero((near > 0.2) & (near < 0.8)) / rim),
@@ -83,6 +87,12 @@ def edge_share(values: Plane, mask: Mask, high: float) -> float:
     rim = mask & ~ndimage.binary_erosion(mask, EIGHT, border_value=1)
     steps = ndimage.maximum_filter(values, 5) - ndimage.minimum_filter(values, 5)
     return float((steps[rim] > 0.4 * high).mean()) if rim.any() else 0.0
+
+
+def _extent(mask: Mask, axis: int) -> tuple[int, int]:
+    """The first row of a mask's ink and the row after the last; columns for axis 1."""
+    found = np.flatnonzero(mask.any(axis=1 - axis))
+    return int(found[0]), int(found[-1]) + 1
 
 
 def _runs(mask: Mask) -> float:

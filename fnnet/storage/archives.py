@@ -42,9 +42,10 @@ def write_archive(
     OSError
         If the file cannot be written; what was there before is still there.
     """
-    if len(text.encode()) > LONGEST_HEADER:
+    size = len(text.encode())
+    if size > LONGEST_HEADER:
         raise ValueError(
-            f"extra takes {len(text):,} bytes of JSON, the header may have {LONGEST_HEADER:,}: "
+            f"extra takes {size:,} bytes of JSON, the header may have {LONGEST_HEADER:,}: "
             "give long lists as arrays"
         )
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:

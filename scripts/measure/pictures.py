@@ -127,11 +127,12 @@ def ruled_tilted(digit: Digit, rng: Rng) -> Page:
     pen, slope = ImageDraw.Draw(sheet), np.tan(np.deg2rad(rng.uniform(-5, 5)))
     for y in range(-200, HEIGHT + 200, 60):
         pen.line([(0, y), (WIDTH, y + slope * WIDTH)], fill=140, width=2)
-    return np.minimum(pixels, np.asarray(sheet, float))
+    lined: Page = np.minimum(pixels, np.asarray(sheet, float))
+    return lined
 
 
 def grey_28(digit: Digit, rng: Rng) -> Page:
-    return np.asarray(40 + digit * (215 / 255))
+    return 40.0 + digit.astype(np.float64) * (215 / 255)
 
 
 def small_28(digit: Digit, rng: Rng) -> Page:

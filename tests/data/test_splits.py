@@ -342,6 +342,44 @@ def test_stratified_classes_are_held_out_in_proportion() -> None:
         hold_out(0, Split(X, np.eye(5)), 2, stratify=True)
 
 
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=1, max_size=12),
+    share=st.floats(0.01, 0.99),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=100)
+def test_stratified_classes_are_in_proportion_to_within_one_sample(
+    counts: list[int], share: float, seed: int
+) -> None:
+    y = np.repeat(np.arange(len(counts)), counts)
+    n = min(max(1, round(share * len(y))), len(y) - 1)
+    if n < 1:
+        return
+    rest, held = hold_out(seed, Split(np.arange(len(y))[:, None], y), n, stratify=True)
+    assert sorted([*rest.x[:, 0].tolist(), *held.x[:, 0].tolist()]) == list(range(len(y)))
+    assert np.array_equal(held.y, y[held.x[:, 0]])
+    got = np.bincount(held.y, minlength=len(counts))
+    assert np.abs(got - np.array(counts) * n / len(y)).max() < 1
+
+
+def test_which_of_equally_rare_classes_are_held_out_is_random() -> None:
+    split = Split(np.zeros((10, 1)), np.arange(10))
+    seen = Counter(
+        int(c) for seed in range(300) for c in hold_out(seed, split, 3, stratify=True)[1].y
+    )
+    # Each is binomial with mean 90 and deviation 8.
+    assert all(abs(seen[c] - 90) < 40 for c in range(10))
+
+
+def test_stratified_samples_of_a_class_are_random() -> None:
+    split = Split(np.arange(20)[:, None], np.arange(20) % 2)
+    seen = Counter(
+        int(i) for seed in range(300) for i in hold_out(seed, split, 4, stratify=True)[1].x[:, 0]
+    )
+    # Each is binomial with mean 60 and deviation 7.
+    assert all(abs(seen[i] - 60) < 35 for i in range(20))
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_memory_mapped_data_are_gathered_by_rows(tmp_path: Path, order: Any) -> None:
     shape = (2000, 40, 50)
@@ -366,6 +404,20 @@ def test_an_unpickled_split_is_as_read_only_as_it_was() -> None:
     assert not again.x.flags.writeable
     assert again.y.flags.writeable
     assert again.divisor == 1
+
+
+def test_a_part_without_weight_travels_between_processes() -> None:
+    part = Split(X, Y, [0, 0, 1, 1, 1], divisor=2)[:2]
+    again = pickle.loads(pickle.dumps(part))
+    assert np.asarray(again.weights).tolist() == [0, 0]
+    assert again.divisor == 2
+
+
+def test_bools_are_weights() -> None:
+    split = Split(X, Y, Y > 2)
+    params = fnnet.init_params(0, (2, 5))
+    expected = fnnet.evaluate(params, Split(X[3:], Y[3:]))
+    assert fnnet.evaluate(params, split).loss == pytest.approx(expected.loss)
 
 
 def test_a_split_refuses_masked_arrays() -> None:

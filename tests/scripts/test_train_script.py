@@ -486,3 +486,70 @@ def test_a_terminal_gets_a_bar_with_loss_and_accuracy(
     assert "2/2" in shown.err
     assert re.search(r"train loss \d.*test loss \d.*test accuracy \d", shown.err)
     assert "epoch 1/2" not in shown.out
+
+
+# Recipes as options
+
+RECIPE = (
+    *("--optimizer", "adam", "--warm-up", "5", "--dropout", "0.2", "--label-smoothing", "0.1"),
+    *("--weight-decay", "0.01", "--clip", "1", "--distort", "--activation", "tanh"),
+    *("--class-weights", "--hidden", "8", "--batch-size", "200", "--quiet"),
+)
+
+
+def train(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True)
+
+
+def test_a_recipe_of_options_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
+    for words in (
+        (*RECIPE, "--epochs", "4", "--out", whole),
+        (*RECIPE, "--epochs", "2", "--out", parts),
+        ("--resume", "--epochs", "4", "--out", parts, "--quiet"),
+    ):
+        done = train(*words)
+        assert done.returncode == 0, done.stderr
+    unbroken, resumed = (
+        fnnet.load_checkpoint(Path(out) / "checkpoint.npz") for out in (whole, parts)
+    )
+    assert type(unbroken.state) is fnnet.AdamState
+    assert unbroken.state.params.activation == "tanh"
+    assert unbroken.extra["dropout"] == 0.2
+    assert fnnet.tree_equal(unbroken.state.params, resumed.state.params)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--optimizer", "sgd", "--beta1", "0.5"), "--beta1 is no number of sgd"),
+        (("--patience", "2"), "--patience needs --validation"),
+        (
+            ("--loop", "ragged", "--clip", "1"),
+            "--loop ragged makes its own steps and takes no --clip",
+        ),
+        (("--loop", "ragged", "--distort"), "takes no --distort"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(words: tuple[str, ...], message: str) -> None:
+    done = train(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_patience_ends_a_run_that_makes_no_progress(tmp_path: Path) -> None:
+    words = ("--learning-rate", "0", "--validation", "300", "--patience", "2", "--epochs", "9")
+    out = str(tmp_path / "run")
+    done = train(*words, "--out", out, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert fnnet.load_checkpoint(Path(out) / "checkpoint.npz").epoch == 3
+
+
+def test_the_ragged_loop_learns_as_the_plain_one(tmp_path: Path) -> None:
+    losses = []
+    for loop in ("plain", "ragged"):
+        out = str(tmp_path / loop)
+        train("--loop", loop, "--epochs", "5", "--out", out, "--quiet")
+        losses.append(fnnet.load_checkpoint(Path(out) / "checkpoint.npz").history[-1].test_loss)
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)

@@ -318,6 +318,17 @@ def test_what_is_no_checkpoint_is_not_saved(
     assert names(path.parent) == []
 
 
+@pytest.mark.parametrize("shape", [(0, 2), (2, 0), (0, 3, 2), (3, 0, 2)])
+def test_networks_without_inputs_outputs_or_members_are_not_saved(
+    path: Path, shape: tuple[int, ...]
+) -> None:
+    params = Params((Layer(np.zeros(shape), np.zeros((*shape[:-2], shape[-1]))),))
+    state = dataclasses.replace(trained(), params=params, mean_squares=params)
+    with pytest.raises(ValueError, match="params must not be empty, leaf 0 has the shape"):
+        save(path, checkpoint(state=state))
+    assert names(path.parent) == []
+
+
 def test_a_state_of_another_optimizer_than_the_one_asked_for_is_refused(path: Path) -> None:
     saved = Checkpoint(fnnet.sgd_init(trained().params), np.random.default_rng(0))
     save(path, saved)
@@ -360,7 +371,13 @@ def test_an_activation_of_ones_own_is_found_by_its_name(path: Path) -> None:
     save(path, checkpoint(state=fnnet.sgd_init(fnnet.init_params(0, (3, 4, 2), activation=cube))))
     with pytest.raises(CheckpointError, match="unknown activation 'cube': give it as activations="):
         load(path)
-    assert load(path, activations={"cube": cube}).state.params.activation is cube
+    again = load(path, activations={"cube": cube, "other": cube}).state.params
+    assert again.activation is cube
+    x = np.ones((2, 3))
+    expected = fnnet.forward(fnnet.init_params(0, (3, 4, 2), activation=cube), x)
+    assert np.array_equal(fnnet.forward(again, x), expected)
+    with pytest.raises(TypeError, match=r"activations\['cube'\] must be of type Activation"):
+        load(path, activations={"cube": "cube"})  # type: ignore[dict-item]  # that is the test
 
 
 def test_extra_values_and_arrays_come_back(path: Path) -> None:
@@ -589,6 +606,16 @@ HEADERS: list[tuple[dict[str, Any], str]] = [
     ({"sizes": [3, 4, 2, 2]}, r"expected a member params\.4\.npy"),
     ({"sizes": [3.0, 4, 2]}, "expected sizes >= 1"),
     ({"sizes": [-3, -4, 2]}, "expected sizes >= 1"),
+    ({"sizes": [-1, 2]}, "expected sizes >= 1"),
+    ({"sizes": [0, 4, 2]}, "expected sizes >= 1"),
+    ({"sizes": [True, 4, 2]}, "expected sizes >= 1"),
+    ({"ensemble": [0]}, "expected sizes >= 1"),
+    ({"ensemble": 3}, "expected sizes >= 1"),
+    ({"output": None}, "output must be one of 'softmax'"),
+    ({"activation": None}, "unknown activation None"),
+    ({"extra": {"a": 1}, "arrays": [["a", "<f8", [3]]]}, "extra: expected arrays of numbers"),
+    ({"arrays": [["a", "<f8", [-3]]]}, "expected sizes >= 0"),
+    ({"arrays": [["a", "<f8"]]}, OBSCURE),
     ({"sizes": "342"}, "expected sizes >= 1"),
     ({"sizes": None}, "expected sizes >= 1"),
     ({"sizes": [10**12, 10**12]}, r"params\.0\.npy: expected"),

@@ -24,6 +24,7 @@ from fnnet_scripts.options import (
     one_line,
     seed,
 )
+from fnnet_scripts.recipes import RECIPE
 
 DATASETS = datasets.NAMES
 RUN: dict[str, Any] = {
@@ -39,7 +40,7 @@ EPOCHS = {"digits": 30}  # of a small data set; 10 of the others
 MAY_CHANGE = ("data_dir", "epochs", "learning_rate")  # when a run is resumed
 SETTINGS, CHECKPOINT, LOCK = "run.json", "checkpoint.npz", ".lock"
 LONGEST = 2**16  # bytes of a run.json: nested deeper than this, or longer, it is none
-IN_EXTRA = ("dataset", "seed", "batch_size", "validation")  # that a checkpoint keeps beside a state
+IN_EXTRA = ("dataset", "seed", "batch_size", "validation", *RECIPE)  # kept beside a state
 
 
 def add_run_options(parser: Parser) -> None:
@@ -96,7 +97,7 @@ def _kept_settings(
 ) -> dict[str, Any]:
     """Settings of the run to resume, held to the same rules as those of a command line."""
     saved = _read_settings(parser, path)
-    needed = set(names) - set(MAY_CHANGE)
+    needed = set(names) - set(MAY_CHANGE) - set(RECIPE)  # which runs of 0.1.0 do not have
     if not isinstance(saved, dict) or not needed <= set(saved) <= set(names):
         parser.error(f"--resume: {path} does not have a run's settings")
     words = []
