@@ -1,10 +1,15 @@
-"""Kill training at random moments, and let two processes download into one folder at once.
+"""Kill and stop training at random moments, and let two processes download into one folder.
 
     python scripts/prove/crash.py kills --count 200
+    python scripts/prove/crash.py stops --count 50
     python scripts/prove/crash.py races --count 50
 
-kills: training runs (scripts/train.py on the embedded digits) are killed with SIGKILL at random
-moments and resumed, until they end; each must end with an unbroken run's parameters, bit for bit.
+kills: training runs (scripts/train.py on the embedded digits, with --validation and figures) are
+killed with SIGKILL at random moments and resumed, until they end. After each kill the checkpoint,
+the CSV and each figure that is there must be whole, and the CSV at most an epoch behind; at the end
+parameters and CSV must be an unbroken run's, bit for bit.
+stops: a run is stopped (SIGSTOP) at a random moment. A second one in its folder must be refused in
+a line and change nothing; the first one, woken, must end as if it had not been stopped.
 races: two processes load one small data set from a server on this machine into one empty folder;
 both must succeed, and leave the published files alone.
 """
@@ -14,9 +19,10 @@ from __future__ import annotations
 if __name__ == "__main__":
     import fnnet_scripts.quiet  # noqa: F401
 
-import argparse
+import csv
 import hashlib
 import multiprocessing
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +34,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+from fnnet_scripts.options import Parser, at_least, exit_code
 
 import fnnet
 from fnnet.data.datasets import Source, load_source
@@ -37,14 +44,25 @@ TRAIN = Path(__file__).parents[1] / "train.py"
 NAMES = ("train-images.gz", "train-labels.gz", "test-images.gz", "test-labels.gz")
 
 
-class Broken(Exception):
+FIGURES = ("curves", "predictions", "confusion", "weights")
+PNG_ENDS = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+
+
+class Broken(ValueError):
     """What must not happen did."""
 
 
 def command(folder: Path, epochs: int, resume: bool) -> list[str]:
     options = ["--hidden", "16", "--epochs", str(epochs), "--batch-size", "256", "--quiet"]
-    goes_on = ["--resume"] if resume else []
+    goes_on = ["--resume"] if resume else ["--validation", "100"]
     return [sys.executable, str(TRAIN), *options, "--out", str(folder), *goes_on]
+
+
+def unbroken(folder: Path, epochs: int) -> float:
+    """Run training to its end; seconds in which another run ends, too."""
+    began = time.perf_counter()
+    subprocess.run(command(folder, epochs, resume=False), check=True)
+    return 1.2 * (time.perf_counter() - began)
 
 
 def kills(count: int, seed: int, epochs: int = 200) -> str:
@@ -52,10 +70,7 @@ def kills(count: int, seed: int, epochs: int = 200) -> str:
     rng, done, runs = np.random.default_rng(seed), 0, 0
     with tempfile.TemporaryDirectory() as name:
         whole = Path(name, "whole")
-        began = time.perf_counter()
-        subprocess.run(command(whole, epochs, resume=False), check=True)
-        longest = 1.2 * (time.perf_counter() - began)  # that a process may live
-        expected = fnnet.load_checkpoint(whole / "checkpoint.npz").state
+        longest = unbroken(whole, epochs)
         while done < count:
             folder = Path(name, str(runs))
             began = time.perf_counter()
@@ -63,21 +78,20 @@ def kills(count: int, seed: int, epochs: int = 200) -> str:
             if not killed:  # the machine may be less busy than it was
                 longest = 1.2 * (time.perf_counter() - began)
             done += killed
-            state = fnnet.load_checkpoint(folder / "checkpoint.npz").state
-            for tree in ("params", "mean_squares"):
-                if not fnnet.tree_equal(getattr(state, tree), getattr(expected, tree)):
-                    raise Broken(f"run {runs} ended with other {tree} than the unbroken run")
+            check_same(folder, whole)
             runs += 1
-    return f"killed {done} times in {runs} runs; each ended with the unbroken run's parameters"
+    return (
+        f"killed {done} times in {runs} runs; "
+        "each ended with the unbroken run's parameters, history and figures"
+    )
 
 
 def survive(folder: Path, epochs: int, longest: float, rng: np.random.Generator) -> int:
     """Run training to its end, killing it on the way; how often it was killed."""
     killed = 0
     while True:
+        check_whole(folder)
         resume = (folder / "run.json").exists()
-        if (folder / "checkpoint.npz").exists():
-            fnnet.load_checkpoint(folder / "checkpoint.npz")  # whole, whenever the kill came
         process = subprocess.Popen(
             command(folder, epochs, resume), stderr=subprocess.PIPE, text=True
         )
@@ -91,6 +105,94 @@ def survive(folder: Path, epochs: int, longest: float, rng: np.random.Generator)
         if process.returncode:
             raise Broken(f"training failed after {killed} kills: {errors}")
         return killed
+
+
+def check_whole(folder: Path) -> None:
+    """Raise where a file of a run is not whole, or the CSV is more than an epoch behind."""
+    epoch = 0
+    if (folder / "checkpoint.npz").exists():
+        epoch = fnnet.load_checkpoint(folder / "checkpoint.npz").epoch
+    if (folder / "history.csv").exists():
+        last = len(rows(folder))
+        if last not in (epoch - 1, epoch):
+            raise Broken(f"history.csv has {last} epochs beside a checkpoint of {epoch}")
+    for path in folder.glob("*.png"):
+        content, (start, end) = path.read_bytes(), PNG_ENDS
+        if not (content.startswith(start) and content.endswith(end)):
+            raise Broken(f"{path.name} is not whole")
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """A run's CSV without its seconds."""
+    with open(folder / "history.csv", encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file, strict=True))
+    for i, row in enumerate(table, 1):
+        whole = None not in row and None not in row.values() and "validation_loss" in row
+        if not (whole and row["epoch"] == str(i) and float(row.pop("seconds")) >= 0):
+            raise Broken(f"history.csv: line {i + 1} is {row}")
+    return table
+
+
+def check_same(folder: Path, whole: Path) -> None:
+    """Raise where a run that has ended is another than the unbroken one."""
+    check_whole(folder)
+    run, expected = (
+        fnnet.load_checkpoint(each / "checkpoint.npz", fnnet.RMSPropState)
+        for each in (folder, whole)
+    )
+    for tree in ("params", "mean_squares"):
+        if not fnnet.tree_equal(getattr(run.state, tree), getattr(expected.state, tree)):
+            raise Broken(f"run {folder.name} ended with other {tree} than the unbroken run")
+    if (run.rng, run.extra) != (expected.rng, expected.extra) or rows(folder) != rows(whole):
+        raise Broken(f"run {folder.name} ended with another history than the unbroken run")
+    names = [{path.name for path in each.iterdir()} for each in (folder, whole)]
+    if names[0] != names[1]:
+        raise Broken(f"run {folder.name} left {sorted(names[0])}, expected {sorted(names[1])}")
+
+
+def stops(count: int, seed: int, epochs: int = 200) -> str:
+    """Stop training `count` times, try to resume it meanwhile; what happened, in a line."""
+    rng, done = np.random.default_rng(seed), 0
+    with tempfile.TemporaryDirectory() as name:
+        whole = Path(name, "whole")
+        longest = unbroken(whole, epochs)
+        for i in range(10 * count):
+            folder = Path(name, str(i))
+            done += stopped(folder, epochs, rng.uniform(0, longest / 2))
+            check_same(folder, whole)
+            if done == count:
+                return f"stopped {done} runs of {i + 1}; each held its folder and ended as unbroken"
+    raise Broken(f"only {done} runs of {10 * count} could be stopped: they end too soon")
+
+
+def stopped(folder: Path, epochs: int, seconds: float) -> bool:
+    """Stop a run once it has begun and so many seconds have passed; whether it had not ended."""
+    process = subprocess.Popen(command(folder, epochs, resume=False), stderr=subprocess.PIPE)
+    while not (folder / "checkpoint.npz").exists() and process.poll() is None:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGSTOP)
+    alive = process.poll() is None
+    if alive:
+        before = contents(folder)
+        second = subprocess.run(
+            command(folder, epochs, resume=True), capture_output=True, text=True, timeout=60
+        )
+        # Stopped as it ends, it may have let its folder go.
+        held = (folder / ".lock").exists()
+        if held and (second.returncode != 1 or second.stderr.count("\n") != 1):
+            raise Broken(f"a second run ended with {second.returncode}: {second.stderr}")
+        if held and contents(folder) != before:
+            raise Broken("a second run changed files of a run that is stopped")
+    process.send_signal(signal.SIGCONT)
+    _, errors = process.communicate()
+    if process.returncode:
+        raise Broken(f"training failed after it was stopped: {errors.decode()}")
+    return alive
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
 def races(count: int, seed: int) -> str:
@@ -143,18 +245,18 @@ def download(source: Source, folder: Path, url: str) -> None:
     load_source(source, folder, mirrors=[url], cache=folder, progress=False)
 
 
+KINDS = {"kills": kills, "stops": stops, "races": races}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("kills", "races"))
-    parser.add_argument("--count", type=int, default=10, metavar="N", help="default: 10")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser = Parser(description=__doc__)
+    add = parser.add_argument
+    add("what", choices=KINDS)
+    add("--count", type=at_least(1), default=10, metavar="N", help="default: 10")
+    add("--seed", type=at_least(0), default=0, metavar="N", help="default: 0")
     settings = parser.parse_args(argv)
-    try:
-        print({"kills": kills, "races": races}[settings.what](settings.count, settings.seed))
-    except Broken as error:
-        print(f"crash.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+    work = KINDS[settings.what]
+    return exit_code("crash.py", lambda: print(work(settings.count, settings.seed)))
 
 
 if __name__ == "__main__":

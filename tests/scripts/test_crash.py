@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,32 @@ def seed_of(path: Path) -> int:
 
 def test_training_killed_at_random_moments_ends_as_if_it_had_not_been() -> None:
     said = load("crash").kills(3, seed=0, epochs=30)
-    assert "each ended with the unbroken run's parameters" in said
+    assert "each ended with the unbroken run's parameters, history and figures" in said
+
+
+def test_a_stopped_run_holds_its_folder_and_ends_as_if_it_had_not_been_stopped() -> None:
+    assert "each held its folder" in load("crash").stops(1, seed=0, epochs=60)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("history.csv", lambda content: content[:-40], "history.csv"),
+        ("history.csv", lambda content: content + content[-60:], "history.csv"),
+        ("curves.png", lambda content: content[:-1], "curves.png is not whole"),
+        ("checkpoint.npz", lambda content: content[:-1], "not a whole"),
+    ],
+)
+def test_files_that_are_not_whole_are_noticed(
+    tmp_path: Path, name: str, damage: Callable[[bytes], bytes], message: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    crash, run = load("crash"), tmp_path / "run"
+    crash.unbroken(run, epochs=3)
+    crash.check_same(run, run)
+    (run / name).write_bytes(damage((run / name).read_bytes()))
+    with pytest.raises(ValueError, match=message):
+        crash.check_whole(run)
 
 
 def test_two_processes_may_download_into_one_folder_at_once() -> None:

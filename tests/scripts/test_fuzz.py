@@ -57,7 +57,8 @@ def test_a_wrong_number_in_a_state_is_noticed(
     def other(path: Path, limit: int) -> Any:
         right = load(path)
         params = fnnet.tree_map(lambda leaf: leaf + 1, right.state.params)
-        return dataclasses.replace(right, state=dataclasses.replace(right.state, params=params))
+        state: Any = right.state
+        return dataclasses.replace(right, state=dataclasses.replace(state, params=params))
 
     for reader, what in ((later, "the epoch was 2"), (other, "params.0 was")):
         monkeypatch.setattr(fnnet, "load_checkpoint", reader)

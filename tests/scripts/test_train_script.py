@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shlex
@@ -27,6 +28,15 @@ HEED_INTERRUPTS = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+HOLD = """
+import sys
+from pathlib import Path
+from fnnet_scripts.runs import claim
+with claim(Path(sys.argv[1]), resume=True):
+    print("held", flush=True)
+    sys.stdin.readline()
 """
 
 DIE_AFTER_FILES = """
@@ -182,6 +192,103 @@ def test_resuming_refuses_other_settings_and_other_folders(
         Path("run/run.json").write_text(damaged)
         assert code(script, "--out", "run", "--resume") == 2
         assert is_one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("hidden", [9], "--hidden is 9 in run/run.json but 8 in the checkpoint"),
+        ("decay", 0.5, "--decay is 0.5 in run/run.json but 0.9 in the checkpoint"),
+        ("eps", 0.1, "--eps is 0.1 in run/run.json but 1e-08 in the checkpoint"),
+        ("dtype", "float64", "--dtype is float64 in run/run.json but float32 in the checkpoint"),
+        ("seed", 4, "--seed is 4 in run/run.json but 3 in the checkpoint"),
+        ("validation", 9, "--validation is 9 in run/run.json but 200 in the checkpoint"),
+        ("batch_size", 9, "--batch-size is 9 in run/run.json but 256 in the checkpoint"),
+    ],
+)
+def test_settings_that_were_edited_are_refused(
+    script: ModuleType,
+    option: str,
+    value: object,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--epochs", "1", "--out", "run", "--seed", "3", "--validation", "200")
+    assert code(script, *options, "--quiet") == 0
+    kept = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    settings = json.loads(kept["run.json"])
+    Path("run/run.json").write_text(json.dumps({**settings, option: value}))
+    kept["run.json"] = Path("run/run.json").read_bytes()
+    for more in ((), (f"--{option.replace('_', '-')}", str(value).strip("[]"))):
+        assert script.main(["--out", "run", "--resume", *more]) == 2
+        errors = capsys.readouterr().err
+        assert said in errors
+        assert is_one_line(errors)
+        assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == kept
+
+
+def test_what_an_old_checkpoint_does_not_hold_is_said_to_be_taken_from_the_settings(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code(script, "--epochs", "1", "--out", "run", "--validation", "200") == 0
+    assert checkpoint("run").extra["classes"] == [*"0123456789"]
+    old = checkpoint("run")
+    fnnet.save_checkpoint(
+        "run/checkpoint.npz", fnnet.Checkpoint(old.state, old.rng, old.epoch, old.history)
+    )
+    capsys.readouterr()
+    assert code(script, "--resume", "--out", "run", "--epochs", "2", "--quiet") == 0
+    errors = capsys.readouterr().err
+    assert "does not hold --dataset, --batch-size, --seed, --validation: taken from" in errors
+    assert is_one_line(errors)
+    assert code(script, "--resume", "--out", "run", "--epochs", "3", "--quiet") == 0
+    assert capsys.readouterr().err == ""  # the checkpoint of this version holds them
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_in_which_another_process_trains_is_refused(
+    script: ModuleType, resume: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--out", "run", "--quiet")
+    assert not resume or code(script, *options, "--epochs", "0") == 0
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, "run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    before = sorted(path.name for path in Path("run").iterdir())
+    words = ("--resume",) if resume else TINY
+    assert script.main([*words, *options]) == 1
+    errors = capsys.readouterr().err
+    assert "another process trains in run: wait for its end" in errors
+    assert is_one_line(errors)
+    assert sorted(path.name for path in Path("run").iterdir()) == before
+    process.communicate(b"\n", timeout=60)
+    assert process.returncode == 0
+    assert script.main([*words, *options, "--epochs", "1"]) == 0
+    assert ".lock" not in os.listdir("run")
+
+
+def test_what_a_killed_run_left_half_written_goes_with_the_next_claim(script: ModuleType) -> None:
+    assert code(script, "--epochs", "1", "--out", "run", "--quiet") == 0
+    for name in ("checkpoint.npz", "history.csv", "run.json"):
+        Path(f"run/.{name}.0123456789abcdef.part").write_bytes(b"half")
+    assert code(script, "--resume", "--out", "run", "--epochs", "1", "--quiet") == 0
+    assert sorted(os.listdir("run")) == ["checkpoint.npz", "history.csv", "run.json"]
+
+
+def test_interrupted_before_it_has_settings_a_run_leaves_no_folder(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fnnet, "rmsprop_init", interrupt)
+    for options in ((), ("--out", "a/b/c")):
+        assert code(script, *options) == 130
+        assert "nothing was begun" in capsys.readouterr().err
+        assert list(Path().iterdir()) == []
 
 
 def test_a_resumed_run_finds_its_data_from_any_folder(
