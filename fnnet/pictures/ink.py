@@ -128,7 +128,9 @@ def _ink(seen: paper.Surface, plane: Plane, dark: bool, near: strokes.Mask | Non
     plane, noise = paper.evenly_lit(seen, plane, dark)
     floor = max(FAINTEST, NOISE * noise)
     high = level(np.where(plane > floor if near is None else near, plane, 0))
-    return Ink(seen.values, plane, plane > max(THRESHOLD * high, floor), high, floor)
+    # Ink fainter than the floor is none: its contrast is no measure for anything.
+    least = max(THRESHOLD * high, floor) if high >= floor else np.inf
+    return Ink(seen.values, plane, plane > least, high, floor)
 
 
 def level(plane: Plane) -> float:
