@@ -198,8 +198,8 @@ def test_members_of_an_ensemble_are_what_they_are_alone(product: Any, own: bool)
     problems = [problem((6, 5, 5, 4), "silu", "sigmoid", seed=seed) for seed in (1, 2, 3)]
     ensemble = fnnet.tree_map(lambda *leaves: np.stack(leaves), *(each[0] for each in problems))
     v = direction(ensemble)
-    data: list[tuple[Any, ...]] = [tuple(each) for each in problems]
-    x, y = (np.stack([each[i] for each in data]) for i in (1, 2)) if own else problems[0][1:3]
+    rows: list[Any] = [each[1:3] for each in problems]
+    x, y = (np.stack([row[i] for row in rows]) for i in (0, 1)) if own else rows[0]
     weights = problems[0][3]
     together = product(ensemble, x, y, v, weights=weights)
     for e, (params, own_x, own_y, _) in enumerate(problems):
