@@ -326,6 +326,23 @@ def test_what_are_no_pixels_is_refused_in_one_sentence(wrong: Any) -> None:
         read_picture(wrong, MNIST)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 75), (75, 1), (2, 2), (3, 401), (28, 28), (29, 5)])
+@pytest.mark.parametrize("colours", [(), (3,)], ids=["grey", "colour"])
+def test_no_size_or_content_ends_in_a_warning_or_an_error(
+    size: tuple[int, int], colours: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    for values in (
+        rng.integers(0, 256, (*size, *colours), dtype=np.uint8),
+        np.where(rng.random((*size, *colours)) < 0.3, 255, 0).astype(np.float16),
+        np.linspace(0, 255, int(np.prod((*size, *colours)))).reshape(*size, *colours),
+    ):
+        for form in FORMS.values():
+            for found in read_picture(values, form).found:
+                assert found.image.shape == (form.side, form.side)
+                assert found.image.dtype == np.uint8
+
+
 def test_forms_are_those_of_the_data_sets_and_of_sizes() -> None:
     assert form_of("fashion-mnist", 28) is FORMS["fashion-mnist"]
     assert form_of(None, 28) is form_of("unheard", 28) is MNIST
