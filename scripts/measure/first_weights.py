@@ -1,20 +1,26 @@
-"""What should the layer of the logits start with? Validation accuracy over five data sets.
+"""Compare what the layer of the logits may start with: validation accuracy over five data sets.
 
-Example: python scripts/measure/first_weights.py --mnist PATH/TO/MNIST
+    python scripts/measure/first_weights.py --mnist PATH/TO/MNIST
 
 Hidden layers start with He's variance, 2 / inputs. The layer of the logits starts with that of each
 scheme in turn, the same normal numbers scaled: everything else is equal. The small tables are split
 into five folds, ten seeds each; MNIST has 10,000 training images held out and three seeds. No test
-set is read.
+set is read. Needs scikit-learn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
-from fnnet_scripts.options import Parser
+import numpy.typing as npt
+from fnnet_scripts.options import Parser, at_least, exit_code, folder
 
 import fnnet
 from fnnet import Params, Split
@@ -39,15 +45,15 @@ def start(seed: int, sizes: tuple[int, ...], scheme: str) -> Params:
 
 
 def fits(
-    x: Split, held_out: Split, scheme: str, seeds: int, hidden: int, epochs: int
+    train: Split, held_out: Split, scheme: str, seeds: int, hidden: int, epochs: int
 ) -> list[float]:
     """Accuracy on what is held out, of so many seeds trained side by side."""
-    classes = int(x.y.max()) + 1
-    sizes = (int(np.prod(x.x.shape[1:])), hidden, classes)
+    classes = int(train.y.max()) + 1
+    sizes = (int(np.prod(train.x.shape[1:])), hidden, classes)
     members = [start(seed, sizes, scheme) for seed in range(seeds)]
     together = fnnet.tree_map(lambda *leaves: np.stack(leaves), *members)
-    *_, record = fnnet.train(fnnet.rmsprop_init(together), x, rng=0, epochs=epochs)
-    return [one.accuracy for one in fnnet.evaluate(record.state.params, held_out).members]
+    *_, last = fnnet.train(fnnet.rmsprop_init(together), train, rng=0, epochs=epochs)
+    return [one.accuracy for one in fnnet.evaluate(last.state.params, held_out).members]
 
 
 def folds(name: str) -> Iterator[tuple[Split, Split]]:
@@ -62,33 +68,35 @@ def folds(name: str) -> Iterator[tuple[Split, Split]]:
         yield Split(scaled[train], y[train]), Split(scaled[test], y[test])
 
 
-def main() -> None:
+def run(settings: argparse.Namespace) -> None:
     """Print a table: schemes down, data sets across, mean accuracy and its standard error in %."""
-    parser = Parser(description=__doc__)
-    parser.add_argument("--mnist", type=Path, help="folder of MNIST's files; without it, no MNIST")
-    parser.add_argument("--epochs", type=int, default=60, help="of the tables (default 60)")
-    options = parser.parse_args()
-    print("scheme", *TABLES, *(["mnist"] if options.mnist else []), sep=" | ")
-    if options.mnist:
-        data = fnnet.load_mnist(options.mnist, download=False)
+    mnist = None
+    if settings.mnist:
+        data = fnnet.load_mnist(settings.mnist, download=False)
         mnist = fnnet.hold_out(0, data.train, 10_000)
+    print("scheme", *TABLES, *(["mnist"] if mnist else []), sep=" | ")
     for scheme in SCALES:
-        cells = []
-        for name in TABLES:
-            accuracies = [
-                np.array(fits(train, test, scheme, 10, 32, options.epochs))
-                for train, test in folds(name)
-            ]
-            cells.append(_cell(100 * np.concatenate(accuracies)))
-        if options.mnist:
-            cells.append(_cell(100 * np.array(fits(*mnist, scheme, 3, 128, 10))))
-        print(scheme, *cells, sep=" | ", flush=True)
+        found = [
+            [a for pair in folds(name) for a in fits(*pair, scheme, 10, 32, settings.epochs)]
+            for name in TABLES
+        ]
+        if mnist:
+            found.append(fits(*mnist, scheme, 3, 128, 10))
+        print(scheme, *(cell(100 * np.array(accuracies)) for accuracies in found), sep=" | ")
 
 
-def _cell(accuracies: np.ndarray) -> str:
+def cell(accuracies: npt.NDArray[np.float64]) -> str:
     error = accuracies.std(ddof=1) / np.sqrt(len(accuracies))
     return f"{accuracies.mean():.2f} ± {error:.2f}"
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(description=__doc__)
+    add = parser.add_argument
+    add("--mnist", type=folder, metavar="DIR", help="MNIST's files; default: no MNIST")
+    add("--epochs", type=at_least(1), default=60, metavar="N", help="of the tables; default: 60")
+    return exit_code("first_weights.py", partial(run, parser.parse_args(argv)))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -60,11 +60,11 @@ TESTS: dict[str, tuple[str, ...]] = {  # besides the mirrored one: of modules, o
     "optimizers/rmsprop": ("test_equations",),
     "storage/checkpoints": ("scripts/test_fuzz",),
     "storage/archives": SAVED,
+    "storage/histories": SAVED,
     "storage/files": ("data/test_download",),
     "data/download": ("data/test_datasets",),
     "data/exchange": ("data/test_download",),
     "data/sources": ("data/test_datasets",),
-    "pictures": ("scripts/test_predict_script",),
 }
 OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Add: (ast.Sub,),

@@ -203,6 +203,8 @@ def test_resuming_refuses_other_settings_and_other_folders(
         ("dtype", "float64", "--dtype is float64 in run/run.json but float32 in the checkpoint"),
         ("seed", 4, "--seed is 4 in run/run.json but 3 in the checkpoint"),
         ("validation", 9, "--validation is 9 in run/run.json but 200 in the checkpoint"),
+        ("activation", "tanh", "--activation is tanh in run/run.json but relu in the checkpoint"),
+        ("dropout", 0.5, "--dropout is 0.5 in run/run.json but 0.0 in the checkpoint"),
         ("batch_size", 9, "--batch-size is 9 in run/run.json but 256 in the checkpoint"),
     ],
 )
@@ -284,7 +286,7 @@ def test_interrupted_before_it_has_settings_a_run_leaves_no_folder(
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fnnet, "rmsprop_init", interrupt)
+    monkeypatch.setattr(fnnet, "init_params", interrupt)
     for options in ((), ("--out", "a/b/c")):
         assert code(script, *options) == 130
         assert "nothing was begun" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from fnnet_scripts.options import (
     one_line,
     seed,
 )
-from fnnet_scripts.recipes import RECIPE
+from fnnet_scripts.recipes import NUMBERS, RECIPE
 
 DATASETS = datasets.NAMES
 RUN: dict[str, Any] = {
@@ -159,10 +159,11 @@ def check_settings(
         If one is another than the checkpoint's: run.json was edited, or is another run's.
     """
     state = checkpoint.state
-    found: dict[str, Any] = {**checkpoint.extra}
+    found: dict[str, Any] = {**RECIPE, **checkpoint.extra}  # 0.1.0 had no other recipe
     found["hidden"] = [layer.w.shape[-1] for layer in state.params.layers[:-1]]
     found["dtype"] = str(state.params.layers[0].w.dtype)
-    found |= {name: getattr(state, name) for name in ("decay", "eps") if hasattr(state, name)}
+    found["activation"] = getattr(state.params.activation, "name", state.params.activation)
+    found |= {name: getattr(state, name) for name in NUMBERS if hasattr(state, name)}
     held = [name for name in names if name not in MAY_CHANGE]
     for name in held:
         wanted = getattr(settings, name)
