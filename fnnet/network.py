@@ -71,7 +71,7 @@ def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> Flo
     (5, 2)
     """
     samples, factors = arguments.masked_inputs(params, x, masks)
-    logits = _forward(params, samples, factors).logits
+    logits = forward_pass(params, samples, factors).logits
     return logits if np.ndim(x) > 1 else logits[..., 0, :]
 
 
@@ -238,10 +238,10 @@ def loss_and_grads(
     (0.6931, Params(3-2, float32, 8 parameters))
     """
     b = arguments.batch(params, x, y, weights, masks)
-    done = _forward(params, b.x, b.masks)
+    done = forward_pass(params, b.x, b.masks)
     p, losses = output_of(params.output).with_losses(done.logits, b.y)
     dz = b.s * (p - b.y) / b.total  # (5)
-    return _mean(losses, b), _backward(params, done, b.masks, dz)[0]
+    return _mean(losses, b), backward_pass(params, done, b.masks, dz)[0]
 
 
 def vjp(params: Params, x: npt.ArrayLike, dz: npt.ArrayLike, masks: Masks | None = None) -> Params:
@@ -272,8 +272,8 @@ def vjp(params: Params, x: npt.ArrayLike, dz: npt.ArrayLike, masks: Masks | None
     Params(3-1, identity, float32, 4 parameters)
     """
     samples, factors = arguments.masked_inputs(params, arguments.at_least_two_axes(x), masks)
-    done = _forward(params, samples, factors)
-    return _backward(params, done, factors, arguments.derivative(dz, done.logits))[0]
+    done = forward_pass(params, samples, factors)
+    return backward_pass(params, done, factors, arguments.derivative(dz, done.logits))[0]
 
 
 def input_grads(
@@ -299,9 +299,9 @@ def input_grads(
     (4, 3)
     """
     b = arguments.batch(params, x, y, weights)
-    done = _forward(params, b.x, b.masks)
+    done = forward_pass(params, b.x, b.masks)
     p, _ = output_of(params.output).with_losses(done.logits, b.y)
-    _, dz = _backward(params, done, b.masks, b.s * (p - b.y) / b.total)
+    _, dz = backward_pass(params, done, b.masks, b.s * (p - b.y) / b.total)
     dx: FloatArray = dz @ params.layers[0].w.mT
     return dx if dx.ndim == b.x.ndim else dx.sum(axis=tuple(range(dx.ndim - b.x.ndim)))
 
@@ -354,19 +354,21 @@ def predict_proba(params: Params, x: npt.ArrayLike) -> FloatArray:
     return output_of(params.output).predictions(z)
 
 
-def _forward(params: Params, x: FloatArray, masks: Sequence[FloatArray | None]) -> Pass:
+def forward_pass(params: Params, x: FloatArray, masks: Sequence[FloatArray | None]) -> Pass:
+    """Equations (1) and (2), and what they leave for the way back."""
     activation = activation_of(params.activation)
     done = Pass([_masked(x, masks[0])], [], [], x)
     for layer, mask in zip(params.layers[:-1], masks[1:], strict=True):
-        z = _affine(done.h[-1], layer)
+        z = affine(done.h[-1], layer)
         h = activation.f(z)  # (1)
         done.z.append(z if activation.uses_z else h)
         done.a.append(h)
         done.h.append(_masked(h, mask))
-    return done._replace(logits=_affine(done.h[-1], params.layers[-1]))  # (2)
+    return done._replace(logits=affine(done.h[-1], params.layers[-1]))  # (2)
 
 
-def _affine(h: FloatArray, layer: Layer) -> FloatArray:
+def affine(h: FloatArray, layer: Layer) -> FloatArray:
+    """H W + b."""
     z: FloatArray = h @ layer.w
     z += layer.b[..., None, :]
     return z
@@ -377,14 +379,14 @@ def _masked(h: FloatArray, mask: FloatArray | None) -> FloatArray:
 
 
 def _losses(params: Params, b: Batch) -> FloatArray:
-    return output_of(params.output).with_losses(_forward(params, b.x, b.masks).logits, b.y)[1]
+    return output_of(params.output).with_losses(forward_pass(params, b.x, b.masks).logits, b.y)[1]
 
 
 def _mean(losses: FloatArray, b: Batch) -> float:
     return float((b.s * losses).sum() / b.total)  # (4)
 
 
-def _backward(
+def backward_pass(
     params: Params, done: Pass, masks: Sequence[FloatArray | None], dz: FloatArray
 ) -> tuple[Params, FloatArray]:
     """The gradient, and dL/dZ of the first layer."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fnnet.arguments import finite_network, nan_in_data
 from fnnet.checks import whole_number
-from fnnet.data.splits import Split, check_batches, gather
+from fnnet.data.splits import Split, check_batches, shuffled
 from fnnet.evaluation import check_split, evaluate
 from fnnet.network import loss_and_grads
 from fnnet.optimizers.states import State, StateT, update_of
@@ -106,6 +106,7 @@ def train(
     gradient: Gradient = loss_and_grads,
     update: Update[StateT] | None = None,
     epoch: EpochOf[StateT] | None = None,
+    memory: int | None = None,
 ) -> Iterator[Epoch[StateT]]:
     """Train epoch by epoch, yielding an immutable record after each.
 
@@ -134,6 +135,8 @@ def train(
     epoch : called as epoch(state, data, rng, batch_size), returns the next state and the losses of
         the batches, in the place of the plain loop: `train_epoch`, say. It takes no other
         `gradient` or `update`
+    memory : bytes of samples to hold at once, for memory-mapped data: see `batches`. The generator
+        then advances as it says there. For the plain loop, without `epoch`
 
     Raises
     ------
@@ -159,6 +162,10 @@ def train(
     if epoch is not None and (gradient is not loss_and_grads or update is not None):
         other = "gradient" if gradient is not loss_and_grads else "update"
         raise ValueError(f"{other} must not be given beside epoch, which makes its own steps")
+    if memory is not None:
+        whole_number("memory", memory, 1)
+        if epoch is not None:
+            raise ValueError("memory must not be given beside epoch, which makes its own batches")
     update = _update(state, update)
     whole_number("epochs", epochs, 0)
     whole_number("start", start, 0)
@@ -172,8 +179,8 @@ def train(
     rng = generator(rng)
 
     def steps(state: StateT, number: int) -> StateT:
-        order, dtype = rng.permutation(len(train)), state.params.layers[0].w.dtype
-        for batch, (x, y, s) in enumerate(gather(train, order, batch_size, dtype), 1):
+        rows = shuffled(rng, train, batch_size, state.params.layers[0].w.dtype, memory)
+        for batch, (x, y, s) in enumerate(rows, 1):
             before = state
             state, loss = train_step(before, x, y, weights=s, gradient=gradient, update=update)
             if check_finite and not math.isfinite(loss):

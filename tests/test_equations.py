@@ -31,7 +31,7 @@ def test_every_equation_of_the_readme_is_one_marked_line() -> None:
     code = "".join(path.read_text("utf-8") for path in sorted((ROOT / "fnnet").rglob("*.py")))
     marks = numbers(r"(?m)# ((?:\(\d+\) ?)+)$", code)
     assert readme == list(range(1, 13))
-    assert sorted(marks) == readme
+    assert sorted(mark for mark in marks if mark <= 12) == readme  # the page of curvature goes on
 
 
 @pytest.mark.parametrize("soft", [False, True])

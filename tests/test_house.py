@@ -33,6 +33,7 @@ FLOORS = (
     "ragged",
     "training",
     "plots",
+    "curvature",
     "pictures",  # pixels to what was found: it needs no network
     "exports",
     "interop",

@@ -28,6 +28,7 @@ IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 Samples: TypeAlias = IntArray | FloatArray | npt.NDArray[np.bool_]
 
 BYTE = 255.0  # what the bytes of an image are divided by
+BLOCKS = 64  # runs of rows that a buffer is filled with, each read in one go
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, init=False)
@@ -169,6 +170,8 @@ def batches(
     split: Split,
     batch_size: int,
     dtype: npt.DTypeLike = np.float32,
+    *,
+    memory: int | None = None,
 ) -> Iterator[tuple[FloatArray, Labels]]:
     """One epoch of shuffled minibatches; the last one is short where the size does not divide.
 
@@ -178,6 +181,13 @@ def batches(
     split : the data; images stay uint8 and become floats batch by batch
     batch_size : samples in a batch, >= 1
     dtype : of the inputs yielded
+    memory : bytes of samples to hold at once, for memory-mapped data that are larger. Without it an
+        epoch is one permutation of all rows, which a disk reads row by row. With it the rows are
+        cut into runs, 64 of which fill this memory. The runs come in random order, 64 at a time,
+        and the rows of these 64 are shuffled among each other. Each row comes once, but rows of one
+        run stay close together: shuffle data that are sorted by class once on the disk. Where all
+        rows fit into this memory the shuffle is exact. The generator advances by one permutation of
+        the runs, and by one more whenever the memory has been filled
 
     Yields
     ------
@@ -196,8 +206,8 @@ def batches(
     [2, 2, 1]
     """
     check_batches(split, batch_size)
-    order = generator(rng).permutation(len(split))
-    return ((x, y) for x, y, _ in gather(split, order, batch_size, float_dtype(dtype)))
+    rows = shuffled(generator(rng), split, batch_size, float_dtype(dtype), memory)
+    return ((x, y) for x, y, _ in rows)
 
 
 def weighted_batches(
@@ -205,12 +215,14 @@ def weighted_batches(
     split: Split,
     batch_size: int,
     dtype: npt.DTypeLike = np.float32,
+    *,
+    memory: int | None = None,
 ) -> Iterator[tuple[FloatArray, Labels, Weights]]:
     """As `batches`, with the weights of the rows: the same batches of the same generator.
 
     Parameters
     ----------
-    rng, split, batch_size, dtype : as `batches`; a split without weights has ones
+    rng, split, batch_size, dtype, memory : as `batches`; a split without weights has ones
 
     Yields
     ------
@@ -229,10 +241,54 @@ def weighted_batches(
     [1.0, 2.0, 2.0]
     """
     check_batches(split, batch_size)
-    order, kind = generator(rng).permutation(len(split)), float_dtype(dtype)
-    return (
-        (x, y, np.ones(len(x), kind) if s is None else s)
-        for x, y, s in gather(split, order, batch_size, kind)
+    kind = float_dtype(dtype)
+    rows = shuffled(generator(rng), split, batch_size, kind, memory)
+    return ((x, y, np.ones(len(x), kind) if s is None else s) for x, y, s in rows)
+
+
+def shuffled(
+    rng: np.random.Generator,
+    split: Split,
+    batch_size: int,
+    dtype: np.dtype[np.floating[Any]],
+    memory: int | None,
+) -> Iterator[tuple[FloatArray, Labels, Weights | None]]:
+    """An epoch of batches: in one permutation of all rows, or with a bound of memory."""
+    if memory is None:
+        return gather(split, rng.permutation(len(split)), batch_size, dtype)
+    return _buffered(rng, split, batch_size, dtype, whole_number("memory", memory, 1))
+
+
+def _buffered(
+    rng: np.random.Generator,
+    split: Split,
+    batch_size: int,
+    dtype: np.dtype[np.floating[Any]],
+    memory: int,
+) -> Iterator[tuple[FloatArray, Labels, Weights | None]]:
+    arrays = [a for a in (split.x, split.y, split.weights) if a is not None]
+    rows = max(1, memory // max(1, sum(a[:1].nbytes for a in arrays)))
+    size = max(1, rows // BLOCKS)
+    starts, count = rng.permutation(math.ceil(len(split) / size)) * size, max(1, rows // size)
+    rest = split[:0]
+    for i in range(0, len(starts), count):
+        buffer = _joined([rest, *(split[a : a + size] for a in starts[i : i + count].tolist())])
+        order = rng.permutation(len(buffer))
+        last = i + count >= len(starts)
+        whole = len(order) if last else len(order) // batch_size * batch_size
+        yield from gather(buffer, order[:whole], batch_size, dtype)
+        rest = buffer[order[whole:]]  # a copy: the next batch begins with these
+        del buffer  # before the next is filled
+
+
+def _joined(parts: list[Split]) -> Split:
+    """Splits one after another, in memory."""
+    weights = [part.weights for part in parts if part.weights is not None]
+    return _unchecked(
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.y for part in parts]),
+        cast(Weights, np.concatenate(weights)) if weights else None,
+        parts[0].divisor,
     )
 
 

@@ -52,7 +52,7 @@ def plot_readings(readings: Sequence[Reading], names: Sequence[str]) -> Figure:
         for axes, title in zip(row, TITLES, strict=True):
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.set_title(title, fontsize=7, color=INK)
+            axes.set_xlabel(title, fontsize=7, color=INK)
         told = f"{name[-60:]}: {reading.refusal}" if reading.refusal else name[-60:]
         row[0].set_title(told, fontsize=8, loc="left", color=INK, parse_math=False)
     return figure

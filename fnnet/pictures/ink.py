@@ -14,6 +14,7 @@ from fnnet.pictures.scaling import Image, Pixels, Plane, enlarge, fit, reduce
 SHORTEST = 112  # pixels: a picture with a shorter longer side is enlarged
 FINE = 80  # pixels of an object's longer side from which its strokes are told well
 FAINTEST = 12.0  # of 255: the least contrast between ink and paper
+NOISE = 6.0  # times the noise of bare paper: what stands out so far is no noise
 THRESHOLD = 0.45  # of the ink's contrast: where ink begins
 THINNEST = 0.09  # of an object's size: thinner strokes are made as wide as those of data sets
 
@@ -49,7 +50,7 @@ class Ink:
 def to_working_size(pixels: Pixels, longest: float) -> tuple[Plane, float]:
     """Pixels at the size that is analysed, and how many of the picture's one of them is."""
     whole = max(pixels.shape[:2])
-    factor = max(1, round(whole / longest))
+    factor = max(1, int(whole / longest))
     small = reduce(pixels, factor)
     larger = 1 if whole >= SHORTEST * 2 / 3 else -(-SHORTEST // whole)
     return enlarge(small, larger), factor / larger
@@ -124,10 +125,12 @@ def closer_look(part: Part) -> Ink:
 
 def _ink(seen: paper.Surface, plane: Plane, dark: bool, near: strokes.Mask | None = None) -> Ink:
     """Ink by its contrast; how strong it is, is taken from what lies near a mask."""
-    plane = paper.evenly_lit(seen, plane, dark)
-    floor = max(FAINTEST, 5 * seen.noise)
+    plane, noise = paper.evenly_lit(seen, plane, dark)
+    floor = max(FAINTEST, NOISE * noise)
     high = level(np.where(plane > floor if near is None else near, plane, 0))
-    return Ink(seen.values, plane, plane > max(THRESHOLD * high, floor), high, floor)
+    # Ink fainter than the floor is none: its contrast is no measure for anything.
+    least = max(THRESHOLD * high, floor) if high >= floor else np.inf
+    return Ink(seen.values, plane, plane > least, high, floor)
 
 
 def level(plane: Plane) -> float:

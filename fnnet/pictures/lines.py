@@ -74,7 +74,7 @@ def _straight(mask: npt.NDArray[np.bool_]) -> list[tuple[Points, Points, float]]
     lines: list[tuple[Points, Points, float]] = []
     while points:
         rows, columns = points.pop(0)
-        thickness = len(rows) / np.ptp(columns + 1)
+        thickness = len(rows) / (int(np.ptp(columns)) + 1)
         slope, start = _line(rows, columns)
         rest = []
         for other in points:

@@ -23,20 +23,19 @@ DARKEST = 32.0  # of 255: the least brightness of paper that contrasts are compa
 class Surface:
     """A picture along one axis of colours, smoothed, with its brightness.
 
-    `noise` is the standard deviation of the noise that is left; `window` is wider than any stroke.
+    `window` is wider than any stroke.
     """
 
     values: Plane
     bright: Plane
-    noise: float
     window: int
 
 
 def surface(pixels: Plane, window: int, axis: Plane | None) -> Surface:
     """Pixels, (H, W) or (H, W, 3), along an axis as from `colour_axis`, smoothed."""
-    values, noise = smooth(pixels if axis is None else pixels @ axis)
+    values = smooth(pixels if axis is None else pixels @ axis)
     bright = values if axis is None else np.asarray(pixels.mean(axis=2), np.float32)
-    return Surface(values, bright, noise, window)
+    return Surface(values, bright, window)
 
 
 def contrast(seen: Surface, dark: bool) -> Plane:
@@ -45,8 +44,8 @@ def contrast(seen: Surface, dark: bool) -> Plane:
     return closing(values, seen.window) - values
 
 
-def evenly_lit(seen: Surface, plane: Plane, dark: bool) -> Plane:
-    """Contrast as if the light were the same everywhere and the paper had no noise."""
+def evenly_lit(seen: Surface, plane: Plane, dark: bool) -> tuple[Plane, float]:
+    """Contrast as if the light were the same everywhere, and its noise on bare paper."""
     sign = 1 if dark else -1
     if seen.bright is seen.values:
         paper = seen.values + sign * plane
@@ -54,12 +53,14 @@ def evenly_lit(seen: Surface, plane: Plane, dark: bool) -> Plane:
         paper = sign * closing(sign * seen.bright, seen.window)
     usual = float(np.median(paper[::2, ::2]))
     # The paper is taken from the greatest values of its noise: bare paper has contrast with it.
-    plane = np.maximum(plane - np.median(plane[::2, ::2]), 0)
-    return np.asarray(plane * ((usual + DARKEST) / (np.maximum(paper, 0) + DARKEST)), np.float32)
+    even = plane * ((usual + DARKEST) / (np.maximum(paper, 0) + DARKEST))
+    even -= np.median(even[::2, ::2])
+    noise = float(np.median(np.abs(even[::2, ::2]))) / 0.6745
+    return np.asarray(np.maximum(even, 0), np.float32), noise
 
 
-def smooth(values: Plane) -> tuple[Plane, float]:
-    """Values without single pixels that stand out, smoothed as their noise needs; the noise left.
+def smooth(values: Plane) -> Plane:
+    """Values without single pixels that stand out, smoothed as their noise needs.
 
     The noise is measured as J. Immerkær does (Computer Vision and Image Understanding 64, 300
     (1996)): by a filter that is blind to slopes and edges, here with a median in place of a mean.
@@ -68,10 +69,10 @@ def smooth(values: Plane) -> tuple[Plane, float]:
 
     noise = noise_of(values)
     if noise < 3:
-        return values, noise
+        return values
     width = min(0.5 + noise / 20, 1.8)
     calm = ndimage.gaussian_filter(_middle(_middle(values).T).T, width, mode="nearest")
-    return np.asarray(calm, np.float32), noise_of(calm)
+    return np.asarray(calm, np.float32)
 
 
 def _middle(values: Plane) -> Plane:

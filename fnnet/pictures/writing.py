@@ -20,14 +20,16 @@ class Traits:
     """What tells strokes from other things.
 
     `length` is that of the ink in widths of its widest stroke, `width` the widest stroke's share of
-    the ink's size, `runs` how often a row or column enters ink on average, `blobs` how many
-    parts are left where the outer part of all strokes is taken off, `outline` how much of the
-    outline is an edge in the picture, `spread` how uneven the ink's contrast is inside, `soft` how
-    many outlines wide the transition from ink to paper is.
+    the ink's size, `convexity` the ink's share of its convex hull, `runs` how often a row or column
+    enters ink on average, `blobs` how many parts of like size are left where the outer part of all
+    strokes is taken off, `outline` how much of the outline is an edge in the picture, `spread` how
+    uneven the ink's contrast is inside, `soft` how many outlines wide the transition from ink to
+    paper is.
     """
 
     length: float
     width: float
+    convexity: float
     runs: float
     blobs: int
     outline: float
@@ -39,7 +41,8 @@ class Traits:
 # to spare; filled shapes, checkerboards and crops of a photograph mostly lie beyond one of them.
 def doubt(traits: Traits) -> str | None:
     """Why ink is no writing; None where it may be."""
-    if traits.width > 0.5 or traits.length < 1.8:
+    bulge = traits.length < 3 and traits.convexity > 0.93
+    if traits.width > 0.5 or traits.length < 1.8 or bulge:
         return "a filled area, no strokes of a pen"
     if traits.runs > 3.2 or traits.blobs > 7:
         return "a pattern, no strokes of a pen"
@@ -68,6 +71,7 @@ def traits_of(ink: Ink) -> Traits:
     return Traits(
         length=area / widest**2,
         width=widest / size,
+        convexity=area / _hull(mask),
         runs=_runs(mask),
         blobs=_blobs(depth) if widest > 8 else 1,  # thin strokes are uneven by rounding
         outline=edge_share(ink.values[box], mask, high),
@@ -93,6 +97,20 @@ def _extent(mask: Mask, axis: int) -> tuple[int, int]:
     """The first row of a mask's ink and the row after the last; columns for axis 1."""
     found = np.flatnonzero(mask.any(axis=1 - axis))
     return int(found[0]), int(found[-1]) + 1
+
+
+def _hull(mask: Mask) -> float:
+    """The area of the convex hull of the mask's points, each a square."""
+    from scipy.spatial import ConvexHull
+
+    rows = np.flatnonzero(mask.any(axis=1))
+    first = mask[rows].argmax(axis=1)
+    last = mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
+    ends = [
+        (row + down, column) for column in (first, last) for row, down in ((rows, 0), (rows, 1))
+    ]
+    corners = np.concatenate([np.stack(each, axis=1) for each in ends])
+    return float(ConvexHull(corners).volume)
 
 
 def _runs(mask: Mask) -> float:

@@ -29,6 +29,7 @@ from fnnet_scripts.options import (
     save_figure,
     uninterrupted,
 )
+from fnnet_scripts.search import stack
 
 import fnnet
 
@@ -48,11 +49,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--measure", action="store_true", help="also train one after another, and compare times")
     add("--figure", type=png, default="runs/sweep.png", metavar="FILE")
     return parser.parse_args(argv)
-
-
-def stack(members: Sequence[fnnet.Params]) -> fnnet.Params:
-    """Networks of one shape as an ensemble."""
-    return fnnet.tree_map(lambda *leaves: np.stack(leaves), *members)
 
 
 def take(ensemble: fnnet.Params, member: int) -> fnnet.Params:

@@ -237,6 +237,62 @@ KINDS: dict[str, Maker] = {
 }
 
 
+def filled(kind: str, rng: Rng) -> Page:
+    """A shape or a checkerboard of one size or another, somewhere on a page."""
+    sheet = Image.new("L", (WIDTH, HEIGHT), int(PAPER))
+    pen, size = ImageDraw.Draw(sheet), int(rng.integers(60, 250))
+    left, top = (int(rng.integers(30, n - 30 - size)) for n in (WIDTH, HEIGHT))
+    if kind == "discs":
+        pen.ellipse((left, top, left + size, top + size), fill=int(INK))
+    elif kind == "squares":
+        pen.rectangle((left, top, left + size, top + size), fill=int(INK))
+    elif kind == "triangles":
+        x, y = rng.uniform(0, size, 2)
+        pen.polygon([(left + x, top), (left, top + y), (left + size, top + size)], fill=int(INK))
+    else:
+        cells = int(rng.integers(3, 9))
+        side = size / cells
+        for i, j in np.argwhere(np.indices((cells, cells)).sum(axis=0) % 2 == 0):
+            corner = (left + i * side, top + j * side)
+            pen.rectangle((*corner, corner[0] + side - 1, corner[1] + side - 1), fill=int(INK))
+    return np.asarray(sheet, float)
+
+
+def crop(kind: str, rng: Rng) -> Page:
+    """A square of the photograph that comes with Matplotlib."""
+    from matplotlib import get_data_path
+
+    with Image.open(Path(get_data_path()) / "sample_data" / "grace_hopper.jpg") as file:
+        photograph = np.asarray(file.convert("RGB"), float)
+    side = int(rng.integers(40, 300))
+    top, left = (int(rng.integers(0, n - side)) for n in photograph.shape[:2])
+    return photograph[top : top + side, left : left + side]
+
+
+OTHERS = {
+    "discs": filled,
+    "squares": filled,
+    "triangles": filled,
+    "checkerboards": filled,
+    "crops of a photograph": crop,
+}
+
+
+def sure(params: fnnet.Params, kind: str, n: int) -> tuple[float, float]:
+    """Of pictures that show no digit, the shares refused and answered above 90 %."""
+    refused, certain = 0, 0
+    for i in range(n):
+        reading = read_picture(
+            as_pixels(OTHERS[kind](kind, np.random.default_rng(i))), FORMS["mnist"]
+        )
+        if reading.refusal:
+            refused += 1
+        else:
+            x = fnnet.as_inputs(reading.found[0].image[None])
+            certain += int(fnnet.softmax(fnnet.forward(params, x)).max() > 0.9)
+    return refused / n, certain / n
+
+
 def right_ones(
     params: fnnet.Params, directory: Path | None, n: int
 ) -> tuple[Digit, npt.NDArray[np.uint8]]:
@@ -296,6 +352,10 @@ def run(settings: argparse.Namespace) -> None:
             continue
         right, wrong, refused, ms = row(params, digits, y, make)
         print(f"| {name} | {right:.1%} | {wrong:.1%} | {refused:.1%} | {ms:.0f} |", flush=True)
+    print("\n| no digit | refused | above 90 % |\n|-|-|-|")
+    for name in OTHERS:
+        refused, certain = sure(params, name, settings.pictures)
+        print(f"| {name} | {refused:.1%} | {certain:.1%} |", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -69,7 +69,7 @@ BAD = {
         m.redirect("ftp://example.invalid/"),
         1,
     ),
-    "no answer in 0.4 seconds": (m.silent, 1),
+    "no answer in ": (m.silent, 1),
     "fewer than 1000 bytes a second": (m.dripping, 1),
     f"cut off after 0 of {len(CONTENT)} bytes": (m.cut_after(0), 3),
     "220 this is a mail server": (m.not_http, 3),
@@ -84,7 +84,7 @@ SLOW = (m.silent, m.dripping)
 @pytest.mark.parametrize("answer", BAD)
 def test_a_bad_mirror_is_passed_over(tmp_path: Path, answer: str) -> None:
     behaviour, requests = BAD[answer]
-    timeout = 0.4 if behaviour in SLOW else 5.0
+    timeout = 1.0 if behaviour in SLOW else 5.0
     with m.mirror(FILES, behaviour) as bad, m.mirror(FILES, m.ranged) as fine:
         assert fetch(FILE, tmp_path, [bad.url, fine.url], timeout=timeout) == fine.url
     assert m.contents(tmp_path) == FILES
@@ -96,7 +96,7 @@ def test_when_all_mirrors_fail_the_error_says_what_each_answered(
     tmp_path: Path, answer: str
 ) -> None:
     behaviour, _ = BAD[answer]
-    timeout = 0.4 if behaviour in SLOW else 5.0
+    timeout = 1.0 if behaviour in SLOW else 5.0
     forbidden, bad = m.mirror(FILES, m.status(403)), m.mirror(FILES, behaviour)
     with forbidden as one, bad as two, pytest.raises(DownloadError) as caught:
         fetch(FILE, tmp_path, [one.url, two.url], timeout=timeout)

@@ -1,0 +1,264 @@
+"""Curvature: exact products of the Hessian, and of the Gauss-Newton matrix, with a vector.
+
+Neither matrix is ever made: for 784-128-10 it would have 10¹⁰ numbers. Pearlmutter's operator
+R{·} = d/dε at W + ε V, b + ε c, the derivative along a direction (V, c), goes once through the
+equations of `network` and gives those below (1994, section 3; Bishop 2006, section 5.4.6). The
+numbers stand at the ends of the lines that compute them. H is the input of a layer, X that of the
+first, and R{X} = 0; f is the activation, whose derivatives f' and f'' are taken at Z, and products
+without a sign are element by element.
+
+The way there, of each layer:
+
+    R{Z} = H V + c + R{H} W                                   (13)
+    R{H} = f' R{Z}, the input of the layer after it           (14)
+
+The predictions, and the derivative of the loss with respect to the logits:
+
+    softmax: R{P} = P (R{Z} - sum(P R{Z})), sigmoid: R{P} = P (1 - P) R{Z}, identity: R{P} = R{Z}
+                                                              (15)
+    R{dL/dZ} = s R{P} / sum(s)                                (16)
+
+The way back, of each layer, from the last one to the first:
+
+    R{dL/dW} = Hᵀ R{dL/dZ} + R{H}ᵀ dL/dZ                      (17)
+    R{dL/db} = sum of R{dL/dZ} over the samples               (18)
+    R{dL/dH} = R{dL/dZ} Wᵀ + dL/dZ Vᵀ                         (19)
+    R{dL/dZ} = f' R{dL/dH} + f'' R{Z} dL/dH, a layer before   (20)
+
+(17) and (18) are the product with the Hessian. The product with the Gauss-Newton matrix Jᵀ M J, J
+the Jacobian of the logits and M the Hessian of the loss with respect to them, is (13) to (16), then
+equations (6) to (10) with (16) in the place of (5) (Schraudolph 2002). M is the Hessian of a convex
+function, so that this matrix has no negative eigenvalue; it is also the Fisher information of the
+network's predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fnnet import arguments
+from fnnet.activations import Derivative, activation_of, zero
+from fnnet.arguments import Batch
+from fnnet.checks import FloatArray, instance_of
+from fnnet.network import Pass, affine, backward_pass, forward_pass
+from fnnet.outputs import output_of
+from fnnet.params import Params
+from fnnet.trees import empty_like, same_structure, sealed, tree_leaves, tree_map
+
+# R{P} from P and R{Z}, for each output.
+MOVED_PREDICTIONS: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
+    "softmax": lambda p, rz: p * (rz - (p * rz).sum(axis=-1, keepdims=True)),
+    "sigmoid": lambda p, rz: p * (1 - p) * rz,
+    "identity": lambda p, rz: rz,
+}
+
+
+class Moved(NamedTuple):
+    """What R makes of a forward pass.
+
+    Attributes
+    ----------
+    rh : R{H} of each hidden layer
+    rz : R{Z} of each hidden layer
+    slopes : f' of each hidden layer
+    logits : R{Z} of the last layer
+    """
+
+    rh: list[FloatArray]
+    rz: list[FloatArray]
+    slopes: list[FloatArray]
+    logits: FloatArray
+
+
+def layer_inputs(params: Params, x: npt.ArrayLike) -> tuple[tuple[FloatArray, ...], FloatArray]:
+    """The inputs of each layer, and the logits, equations (1) and (2).
+
+    K-FAC wants their second moments, pruning asks which units are never active, and a lesson shows
+    what hidden units have made of an image.
+
+    Parameters
+    ----------
+    params : the network, or an ensemble of E
+    x : (..., N, d) or (d,) numbers, as `forward`, as are the errors
+
+    Returns
+    -------
+    inputs : one array (..., N, inputs) for each layer. The first is x in the parameters' dtype: x
+        itself where it has that dtype
+    logits : (..., N, K) array; without the axis N, as the inputs, for a single sample
+
+    Examples
+    --------
+    >>> from fnnet import init_params
+    >>> inputs, logits = layer_inputs(init_params(0, (3, 4, 2)), np.ones((5, 3)))
+    >>> [h.shape for h in inputs], logits.shape
+    ([(5, 3), (5, 4)], (5, 2))
+    """
+    samples, masks = arguments.masked_inputs(params, x, None)
+    done = forward_pass(params, samples, masks)
+    if np.ndim(x) > 1:
+        return tuple(done.h), done.logits
+    return tuple(h[..., 0, :] for h in done.h), done.logits[..., 0, :]
+
+
+def hessian_vector(
+    params: Params,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    v: Params,
+    *,
+    weights: npt.ArrayLike | None = None,
+) -> Params:
+    """The exact product of the Hessian of `loss` with a vector: d/dε grads(params + ε v) at ε = 0.
+
+    Equations (13) to (20). It takes about twice the time of `grads`. The second derivative of the
+    activations that have a kink ("relu", "leaky_relu") is taken as 0, as JAX and PyTorch do.
+
+    Parameters
+    ----------
+    params, x, y, weights : as `loss`, as are the errors
+    v : the vector, a tree like `params` (cast to its dtype)
+
+    Returns
+    -------
+    product : a tree like `params`. The Hessian of an ensemble holds that of each member; those of
+        two members have nothing in common
+
+    Raises
+    ------
+    TypeError
+        If v is not a `Params`, or holds anything but real numbers.
+    ValueError
+        If v differs from `params` in structure or shapes, or the activation has no `ddf`.
+
+    Examples
+    --------
+    The curvature along the gradient, which tells how far a step may go:
+
+    >>> from fnnet import grads, init_params, tree_ravel
+    >>> params, x, y = init_params(0, (3, 2), np.float64), np.eye(3), [0, 1, 1]
+    >>> gradient = grads(params, x, y)
+    >>> g, hg = (tree_ravel(t)[0] for t in (gradient, hessian_vector(params, x, y, gradient)))
+    >>> round(float(g @ hg / (g @ g)), 3)
+    0.314
+    """
+    b, v = arguments.batch(params, x, y, weights), _direction(params, v)
+    done = forward_pass(params, b.x, b.masks)
+    moved = _moved(params, v, done)
+    p = output_of(params.output).predictions(done.logits)
+    dz = b.s * (p - b.y) / b.total
+    return _moved_backward(params, v, done, moved, dz, _moved_dz(params, b, p, moved))
+
+
+def gauss_newton_vector(
+    params: Params,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    v: Params,
+    *,
+    weights: npt.ArrayLike | None = None,
+) -> Params:
+    """The exact product of the Gauss-Newton matrix of `loss` with a vector.
+
+    Equations (13) to (16), then (6) to (10). The matrix is the Hessian without the curvature of the
+    network itself. It is never negative, v · G v >= 0, and equal to the Hessian where there is no
+    hidden layer, or where every prediction is its label.
+
+    Parameters
+    ----------
+    params, x, y, weights : as `loss`, as are the errors
+    v : the vector, a tree like `params` (cast to its dtype)
+
+    Returns
+    -------
+    product : a tree like `params`
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `hessian_vector`; no `ddf` is needed.
+
+    Examples
+    --------
+    >>> from fnnet import init_params, tree_ravel
+    >>> params, x, y = init_params(0, (3, 4, 2)), np.eye(3), [0, 1, 1]
+    >>> v, gv = (tree_ravel(t)[0] for t in (params, gauss_newton_vector(params, x, y, params)))
+    >>> bool(v @ gv > 0)
+    True
+    """
+    b, v = arguments.batch(params, x, y, weights), _direction(params, v)
+    done = forward_pass(params, b.x, b.masks)
+    p = output_of(params.output).predictions(done.logits)
+    rdz = _moved_dz(params, b, p, _moved(params, v, done))
+    return backward_pass(params, done, b.masks, rdz)[0]
+
+
+def _direction(params: Params, v: Params) -> Params:
+    """The vector as a tree of the parameters' dtype."""
+    instance_of(Params, "v", v)
+    if not same_structure(v, params):
+        raise ValueError(
+            f"v must have the structure and shapes of params, {params!r}, got {v!r}: "
+            "write tree_map(f, params), or unravel of tree_ravel(params)"
+        )
+    dtype, kinds = params.layers[0].w.dtype, {leaf.dtype for leaf in tree_leaves(v)}
+    for kind in kinds:
+        if kind.kind not in "fiub":
+            raise TypeError(f"v must hold real numbers, got dtype {kind}")
+    return v if kinds == {dtype} else tree_map(lambda leaf: leaf.astype(dtype), v)
+
+
+def _second_derivative(params: Params) -> Derivative | None:
+    """f'' of the hidden units, None where it is 0 everywhere."""
+    activation = activation_of(params.activation)
+    if activation.ddf is None and len(params.layers) > 1:
+        raise ValueError(
+            f"activation {activation.name!r} must have a ddf, its second derivative: write "
+            "Activation(name, f, df, ddf), or take gauss_newton_vector, which needs none"
+        )
+    return None if activation.ddf is zero else activation.ddf
+
+
+def _moved(params: Params, v: Params, done: Pass) -> Moved:
+    df = activation_of(params.activation).df
+    rz = affine(done.h[0], v.layers[0])  # the inputs stay: R{X} = 0
+    moved = Moved([], [], [], rz)
+    for i, (layer, step) in enumerate(zip(params.layers[1:], v.layers[1:], strict=True)):
+        slope = df(done.z[i], done.a[i])
+        rh = slope * rz  # (14)
+        for values, value in zip(moved[:3], (rh, rz, slope), strict=True):
+            values.append(value)
+        rz = affine(done.h[i + 1], step)
+        rz += rh @ layer.w  # (13)
+    return moved._replace(logits=rz)
+
+
+def _moved_dz(params: Params, b: Batch, p: FloatArray, moved: Moved) -> FloatArray:
+    rp = MOVED_PREDICTIONS[params.output](p, moved.logits)  # (15)
+    return b.s * rp / b.total  # (16)
+
+
+def _moved_backward(
+    params: Params, v: Params, done: Pass, moved: Moved, dz: FloatArray, rdz: FloatArray
+) -> Params:
+    ddf, product = _second_derivative(params), empty_like(params)
+    ones = np.ones_like(dz, shape=dz.shape[-2:-1])
+    for i in reversed(range(len(params.layers))):
+        out = product.layers[i]
+        np.matmul(done.h[i].mT, rdz, out=out.w)
+        if i:
+            np.add(out.w, moved.rh[i - 1].mT @ dz, out=out.w)  # (17)
+        np.matmul(ones, rdz, out=out.b)  # (18)
+        if i:
+            w, step, j = params.layers[i].w, v.layers[i].w, i - 1
+            dh, rdh = dz @ w.mT, rdz @ w.mT
+            rdh += dz @ step.mT  # (19)
+            rdz = moved.slopes[j] * rdh
+            if ddf is not None:
+                rdz += ddf(done.z[j], done.a[j]) * moved.rz[j] * dh  # (20)
+            dz = moved.slopes[j] * dh
+    return sealed(product)

@@ -1,0 +1,205 @@
+"""Pools of workers: executors of processes, of Dask and of MPI, and how jobs go through them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import lru_cache
+from importlib import import_module
+from threading import Thread
+from typing import Any, TypeAlias, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+# Called with whether one worker is wanted, alone; gives an executor and how many workers it has.
+Pool: TypeAlias = Callable[[bool], AbstractContextManager[tuple[Executor, int]]]
+
+THREADS = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+)
+AHEAD = 3  # jobs that a worker has at hand, so that it never waits for the next
+
+
+@contextmanager
+def processes(workers: int | None, threads: int) -> Iterator[Pool]:
+    """Processes of this machine, spawned with the environment that NumPy reads when it starts."""
+    count = workers or os.cpu_count() or 1
+    running: list[Executor] = []
+
+    @contextmanager
+    def pool(alone: bool) -> Iterator[tuple[Executor, int]]:
+        if alone:
+            with _spawned(1) as executor:
+                yield executor, 1
+            return
+        if not running:
+            running.append(_spawned(count))
+        try:
+            yield running[0], count
+        except BrokenExecutor:
+            running.pop().shutdown()
+            raise
+
+    with _environment(threads):
+        try:
+            yield pool
+        finally:
+            for executor in running:
+                executor.shutdown(cancel_futures=True)
+
+
+def _spawned(workers: int) -> Executor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when its parent is killed: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
+
+
+def _watch(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+@contextmanager
+def _environment(threads: int) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def dask(address: str | None, workers: int | None) -> Iterator[Pool]:
+    """The workers of a Dask cluster, or of one that is started here.
+
+    Dask itself gives the jobs of a worker that died to others.
+    """
+    distributed: Any = import_module("distributed")
+    with ExitStack() as stack:
+        cluster: Any = address
+        if address is None:  # its nannies start workers with one thread of BLAS
+            cluster = distributed.LocalCluster(
+                n_workers=workers or os.cpu_count() or 1,
+                threads_per_worker=1,
+                dashboard_address=None,
+            )
+            stack.enter_context(cluster)
+        client = stack.enter_context(distributed.Client(cluster, timeout=30))
+        client.wait_for_workers(1, timeout=60)
+        executor = stack.enter_context(client.get_executor(pure=False))
+        yield lambda alone: nullcontext((executor, max(1, sum(client.nthreads().values()))))
+
+
+@contextmanager
+def mpi() -> Iterator[Pool | None]:
+    """The ranks of MPI but the first, which hands out the jobs; the others get None, at the end."""
+    futures: Any = import_module("mpi4py.futures")
+    world = import_module("mpi4py.MPI").COMM_WORLD
+    workers = max(1, world.size - 1)
+    with futures.MPICommExecutor(world, root=0) as executor:
+        yield None if executor is None else lambda alone: nullcontext((executor, workers))
+
+
+@lru_cache(maxsize=1)
+def limit_threads(threads: int) -> None:
+    """Give this process so many threads of BLAS, where threadpoolctl is installed: once."""
+    with suppress(ImportError):
+        import_module("threadpoolctl").threadpool_limits(threads)
+
+
+def limited(work: Callable[[A], B], threads: int, item: A) -> B:
+    """work(item), in a process that others started, with so many threads of BLAS."""
+    limit_threads(threads)
+    return work(item)
+
+
+def completed(
+    pool: Pool, work: Callable[[A], B], items: Sequence[A]
+) -> Iterator[tuple[A, B | Exception]]:
+    """Each item with work(item), or with what kept it from that, in whatever order they end.
+
+    Where a worker dies, its pool dies with it, and nobody knows whose fault it was. A new pool is
+    made, and the items that were under way are tried one at a time in a pool of one worker: the one
+    that kills its worker again is left out, and the rest goes on.
+
+    Parameters
+    ----------
+    pool : where to work
+    work : a function that can be pickled, pure: it may be called more than once
+    items : what to work on
+    """
+    left, suspects = deque(items), deque[A]()
+    while left or suspects:
+        alone = bool(suspects)
+        underway: dict[Future[B], A] = {}
+        try:
+            with pool(alone) as (executor, workers):
+                most, source = (1, suspects) if alone else (AHEAD * workers, left)
+                yield from _through(executor, most, work, source, underway)
+        except BrokenExecutor:
+            if not alone:
+                suspects.extend(underway.values())
+            for item in underway.values() if alone else ():
+                yield item, RuntimeError("it killed its worker twice")
+        except CancelledError as error:
+            raise ConnectionError("the pool is gone: start again to go on") from error
+
+
+def _through(
+    executor: Executor,
+    most: int,
+    work: Callable[[A], B],
+    source: deque[A],
+    underway: dict[Future[B], A],
+) -> Iterator[tuple[A, B | Exception]]:
+    while source or underway:
+        while source and len(underway) < most:
+            underway[executor.submit(work, source[0])] = source[0]
+            source.popleft()
+        for future in wait(underway, return_when=FIRST_COMPLETED).done:
+            error = future.exception()
+            if error is not None and isinstance(error, BrokenExecutor):
+                raise error
+            item = underway.pop(future)
+            if error is not None and not isinstance(error, Exception):
+                raise error
+            yield item, future.result() if error is None else error
+
+
+@contextmanager
+def opened(
+    kind: str, address: str | None, workers: int | None, threads: int
+) -> Iterator[Pool | None]:
+    """A pool by its name; None where this process is one of its workers, and has done its work."""
+    if kind == "mpi":
+        with mpi() as ranks:
+            yield ranks
+    else:
+        with processes(workers, threads) if kind == "processes" else dask(address, workers) as pool:
+            yield pool
