@@ -187,7 +187,7 @@ def stopped(folder: Path, epochs: int, seconds: float) -> bool:
     process.send_signal(signal.SIGCONT)
     _, errors = process.communicate()
     if process.returncode:
-        raise Broken(f"training failed after it was stopped: {errors.decode()}")
+        raise Broken(f"a stopped run ended with {process.returncode}: {errors.decode()}")
     return alive
 
 
