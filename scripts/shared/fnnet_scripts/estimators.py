@@ -3,7 +3,7 @@
 Functions of fnnet in another library's convention: `fit` is a loop over `weighted_batches` and
 `train_step` with Adam, and scikit-learn's own functions check the data. Names and defaults are
 those of its MLPClassifier and MLPRegressor, so that grids for one can be searched with the other;
-sample weights at every fit, more activations and batches of float32 are more than these have.
+activations are those of `fnnet.init_params`. First weights have Glorot's variance, as theirs.
 """
 
 from __future__ import annotations
@@ -86,9 +86,8 @@ class Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         self.rng_ = np.random.default_rng(seed)
         sizes = (split.x.shape[1], *np.ravel(self.hidden_layer_sizes).tolist(), outputs)
         output = "softmax" if is_classifier(self) else "identity"
-        params = fnnet.init_params(
-            self.rng_, sizes, split.x.dtype, activation=self.activation, output=output
-        )
+        kinds: dict[str, Any] = {"activation": self.activation, "output": output}
+        params = fnnet.init_params(self.rng_, sizes, split.x.dtype, scheme="glorot", **kinds)
         self.state_ = fnnet.adam_init(params, self.learning_rate_init)
 
     def _epoch(self, split: fnnet.Split) -> float:
