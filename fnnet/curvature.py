@@ -30,12 +30,16 @@ the Jacobian of the logits and M the Hessian of the loss with respect to them, i
 equations (6) to (10) with (16) in the place of (5) (Schraudolph 2002). M is the Hessian of a convex
 function, so that this matrix has no negative eigenvalue; it is also the Fisher information of the
 network's predictions.
+
+`check_grads` compares the gradient of any function with differences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import fields
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,11 +47,26 @@ import numpy.typing as npt
 from fnnet import arguments
 from fnnet.activations import Derivative, activation_of, zero
 from fnnet.arguments import Batch
-from fnnet.checks import FloatArray, instance_of
+from fnnet.checks import FloatArray, check_not_negative, instance_of, is_array, whole_number
 from fnnet.network import Pass, affine, backward_pass, forward_pass
 from fnnet.outputs import output_of
 from fnnet.params import Params
-from fnnet.trees import empty_like, same_structure, sealed, tree_leaves, tree_map
+from fnnet.randomness import Seed, generator
+from fnnet.trees import (
+    empty_like,
+    is_static,
+    layout_of,
+    same_structure,
+    sealed,
+    tree_leaves,
+    tree_map,
+    tree_ravel,
+)
+
+T = TypeVar("T")
+
+STEPS = (1e-4, 1e-5, 1e-6, 1e-7)  # h, for parameters up to 1
+ROUNDING = 100 * float(np.finfo(np.float64).eps)  # of a value of 1 that many numbers add up to
 
 # R{P} from P and R{Z}, for each output.
 MOVED_PREDICTIONS: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
@@ -262,3 +281,157 @@ def _moved_backward(
                 rdz += ddf(done.z[j], done.a[j]) * moved.rz[j] * dh  # (20)
             dz = moved.slopes[j] * dh
     return sealed(product)
+
+
+def check_grads(
+    f: Callable[[T], tuple[float, T]],
+    params: T,
+    *,
+    rng: Seed = 0,
+    directions: int = 3,
+    tolerance: float = 1e-6,
+) -> float:
+    """Compare the gradient that a function claims with differences of its values, in float64.
+
+    For each leaf the derivative along random directions u is compared with central differences,
+    (f(w + h u) - f(w - h u)) / 2h. Four steps h are tried, of which the best counts: where h is
+    large the function bends, where it is small rounding shows. What is wrong is wrong for all.
+
+    The error is relative, |claimed - measured| / max(|claimed|, |measured|), since what is small
+    depends on the gradient. What to make of it (after the notes of Stanford's course CS231n):
+    below 1e-7 the gradient is right; up to 1e-4 it may be, if f has kinks, as "relu" has, but not
+    where all is smooth; above 1e-2 it is wrong. At a kink itself no gradient agrees: start from
+    random parameters, biases included, rather than from zeros. Switch off what draws random
+    numbers (dropout), or draw the same ones at each call.
+
+    Parameters
+    ----------
+    f : function from a tree like `params` to its value and the gradient, such as
+        ``lambda params: loss_and_grads(params, x, y)``; called about 8 times per leaf and direction
+    params : where to compare: `Params`, or any tree of arrays, an array included; cast to float64
+    rng : generator, which advances, or a seed
+    directions : number of directions for each leaf, >= 1
+    tolerance : largest relative error of a leaf that is let pass, >= 0
+
+    Returns
+    -------
+    error : the largest relative error of a leaf
+
+    Raises
+    ------
+    AssertionError
+        If a leaf is off by more: it says which leaves, by how much, and what an element of the
+        worst one should have been.
+    TypeError, ValueError
+        If f returns anything but a finite number and a gradient of the structure of `params` in
+        float64, or another argument is out of range.
+
+    Examples
+    --------
+    >>> from fnnet import init_params, loss_and_grads
+    >>> params, x, y = init_params(0, (3, 4, 2), activation="tanh"), np.eye(3), [0, 1, 1]
+    >>> check_grads(lambda params: loss_and_grads(params, x, y), params) < 1e-7
+    True
+    >>> check_grads(lambda w: (float(w @ w), w), np.array([1.0, 2.0, 3.0]))
+    Traceback (most recent call last):
+        ...
+    AssertionError: the gradient is off: params by 5.0e-01 (relative; 1e-06 is let pass). \
+At params[0] it is 1, differences give 2
+    """
+    rng, tolerance = generator(rng), check_not_negative("tolerance", tolerance)
+    whole_number("directions", directions, 1)
+    at, unravel = tree_ravel(tree_map(lambda leaf: leaf.astype(np.float64), params))
+    value, gradient = _claim(f, unravel(at))
+    compare = partial(_compare, lambda w: _claim(f, unravel(w))[0], at, gradient, value)
+    parts, errors = dict(zip(_names(params), layout_of(params).parts, strict=True)), {}
+    for name, (start, stop, _) in parts.items():
+        if not np.isfinite(gradient[start:stop]).all():
+            raise AssertionError(f"the gradient is off: {name} is not finite")
+        found = [compare(rng, start, stop) for _ in range(directions)]
+        claimed, measured, error = (
+            float(np.linalg.norm(each)) for each in zip(*found, strict=True)
+        )
+        errors[name] = error / max(claimed, measured) if error else 0.0
+    wrong = {name: error for name, error in errors.items() if not error <= tolerance}
+    if not wrong:
+        return max(errors.values(), default=0.0)
+    worst = max(wrong, key=lambda name: wrong[name])
+    start, stop, shape = parts[worst]
+    i = _wrong_element(partial(compare, rng), start, stop)
+    place = ", ".join(str(int(each)) for each in np.unravel_index(i - start, shape))
+    _, measured, _ = compare(None, i, i + 1)
+    raise AssertionError(
+        f"the gradient is off: {', '.join(f'{name} by {e:.1e}' for name, e in wrong.items())} "
+        f"(relative; {tolerance:g} is let pass). At {worst}[{place}] it is {gradient[i]:.6g}, "
+        f"differences give {measured:.6g}"
+    )
+
+
+def _claim(f: Callable[[T], tuple[float, T]], params: T) -> tuple[float, FloatArray]:
+    """What f returns: its value, and the gradient as a vector."""
+    try:
+        value, gradient = f(params)
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"f must return a number and its gradient, as loss_and_grads: {error!s:.99}"
+        ) from error
+    if not np.isfinite(number):
+        raise ValueError(f"f must be finite where gradients are compared, got {number}")
+    if not same_structure(gradient, params):
+        raise ValueError("the gradient must have the structure and shapes of params")
+    for leaf in tree_leaves(gradient):
+        if leaf.dtype != np.float64:
+            raise TypeError(
+                f"f must compute in float64, got a gradient of {leaf.dtype}, whose rounding would "
+                "drown the differences"
+            )
+    return number, tree_ravel(gradient)[0]
+
+
+def _compare(
+    f: Callable[[FloatArray], float],
+    at: FloatArray,
+    gradient: FloatArray,
+    value: float,
+    rng: np.random.Generator | None,
+    start: int,
+    stop: int,
+) -> tuple[float, float, float]:
+    """Claimed and measured derivative along a direction in a part of the vector, and the error.
+
+    What rounding of f's value may make of a difference is no error.
+    """
+    u, part = np.zeros_like(at), slice(start, stop)
+    u[part] = 1.0 if rng is None else rng.standard_normal(stop - start)
+    scale = max(1.0, float(np.abs(at[part]).max(initial=0)))
+    claimed, found = float(gradient @ u), []
+    for h in scale * np.array(STEPS):
+        measured = (f(at + h * u) - f(at - h * u)) / (2 * h)
+        rounding = ROUNDING * abs(value) / h
+        found.append((max(abs(measured - claimed) - rounding, 0.0), measured))
+    error, measured = min(found)
+    return claimed, float(measured), float(error)
+
+
+def _wrong_element(
+    compare: Callable[[int, int], tuple[float, float, float]], start: int, stop: int
+) -> int:
+    """An element whose derivative is wrong: halving keeps the half with the larger error."""
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        halves = (start, middle), (middle, stop)
+        start, stop = max(halves, key=lambda half: compare(*half)[2])
+    return start
+
+
+def _names(node: object, name: str = "") -> list[str]:
+    """What each leaf is called: ``layers[0].w``."""
+    if is_array(node):
+        return [name or "params"]
+    if isinstance(node, tuple):
+        children = [(f"{name}[{i}]", child) for i, child in enumerate(node)]
+    else:
+        dynamic = [each.name for each in fields(node) if not is_static(each)]  # type: ignore[arg-type]  # a tree is made of dataclasses
+        children = [(f"{name}.{each}".lstrip("."), getattr(node, each)) for each in dynamic]
+    return [leaf for label, child in children for leaf in _names(child, label)]

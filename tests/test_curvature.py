@@ -16,7 +16,7 @@ import fnnet
 from fnnet import curvature
 from fnnet.activations import ACTIVATIONS
 from fnnet.checks import FloatArray
-from fnnet.curvature import gauss_newton_vector, hessian_vector, layer_inputs
+from fnnet.curvature import check_grads, gauss_newton_vector, hessian_vector, layer_inputs
 from fnnet.outputs import OUTPUTS
 from tests import oracles
 
@@ -330,3 +330,91 @@ def test_gradients_of_single_samples_take_no_memory_but_their_own() -> None:
     result = sum(leaf.nbytes for leaf in fnnet.tree_leaves(each))
     assert result == 64 * 101_770 * 4
     assert peak < 1.05 * result
+
+
+@each_output
+@pytest.mark.parametrize("activation", SMOOTH)
+def test_check_grads_finds_nothing_where_all_is_right(activation: str, output: str) -> None:
+    params, x, y, weights = problem((6, 5, 4), activation, output)
+
+    def f(params: fnnet.Params) -> tuple[float, fnnet.Params]:
+        return fnnet.loss_and_grads(params, x, y, weights=weights)
+
+    assert check_grads(f, params) < 1e-7
+    small = fnnet.tree_map(lambda leaf: leaf.astype(np.float32), params)
+    assert check_grads(f, small) < 1e-7  # it is cast
+
+
+def test_check_grads_lets_kinks_pass_that_are_near() -> None:
+    params, x, y = oracles.problem((30, 200, 4), n=200)
+    assert oracles.distance_from_kinks(params, x) < 1e-4
+    assert check_grads(lambda params: fnnet.loss_and_grads(params, x, y), params) < 1e-6
+
+
+@pytest.mark.parametrize("leaf", range(4))
+def test_check_grads_says_which_element_is_wrong_and_by_how_much(leaf: int) -> None:
+    params, x, y, _ = problem((6, 5, 4), "tanh", "softmax")
+    name = ("layers[0].w", "layers[0].b", "layers[1].w", "layers[1].b")[leaf]
+    shape = fnnet.tree_leaves(params)[leaf].shape
+    place = tuple(n // 2 for n in shape)
+
+    def f(params: fnnet.Params) -> tuple[float, fnnet.Params]:
+        loss, gradient = fnnet.loss_and_grads(params, x, y)
+        leaves = [np.array(each) for each in fnnet.tree_leaves(gradient)]
+        leaves[leaf][place] += 0.25
+        layers = tuple(fnnet.Layer(*pair) for pair in zip(leaves[::2], leaves[1::2], strict=True))
+        return loss, replace(params, layers=layers)
+
+    true = fnnet.tree_leaves(fnnet.grads(params, x, y))[leaf][place]
+    with pytest.raises(AssertionError) as caught:
+        check_grads(f, params)
+    found = re.fullmatch(
+        r"the gradient is off: (\S+) by (\S+) \(relative; 1e-06 is let pass\)\. "
+        r"At (\S+)\[([\d, ]+)\] it is (\S+), differences give (\S+)",
+        str(caught.value),
+    )
+    assert found is not None, str(caught.value)
+    assert found[1] == found[3] == name
+    assert tuple(map(int, found[4].split(", "))) == place
+    assert float(found[5]) == pytest.approx(true + 0.25, rel=1e-4)
+    assert float(found[6]) == pytest.approx(true, rel=1e-4)
+
+
+def test_check_grads_measures_the_error_of_a_forgotten_factor() -> None:
+    params, x, y, _ = problem((6, 5, 4), "tanh", "softmax")
+
+    def f(params: fnnet.Params) -> tuple[float, fnnet.Params]:  # the sum's gradient, not the mean's
+        loss, gradient = fnnet.loss_and_grads(params, x, y)
+        return loss, fnnet.tree_map(lambda leaf: len(x) * leaf, gradient)
+
+    with pytest.raises(AssertionError, match=r"layers\[0\]\.w by 8\.6e-01, layers\[0\]\.b by 8\.6"):
+        check_grads(f, params)  # 1 - 1 / 7
+    assert check_grads(f, params, tolerance=1) == pytest.approx(6 / 7)
+
+
+def test_check_grads_takes_any_tree_and_a_gradient_of_zeros() -> None:
+    def f(tree: Any) -> tuple[float, Any]:
+        a, b = tree
+        return float(np.sin(a).sum()), (np.cos(a), np.zeros_like(b))
+
+    assert check_grads(f, (np.arange(3.0), np.ones((2, 2)))) < 1e-7
+    with pytest.raises(AssertionError, match=r"the gradient is off: \[1\] by"):
+        check_grads(lambda tree: (f(tree)[0] + tree[1].sum(), f(tree)[1]), (np.ones(3), np.ones(2)))
+
+
+def test_check_grads_says_what_f_should_return() -> None:
+    w: Any = np.ones(3)
+    with pytest.raises(TypeError, match="f must return a number and its gradient"):
+        check_grads(lambda w: w @ w, w)
+    with pytest.raises(TypeError, match="must compute in float64, got a gradient of float32"):
+        check_grads(lambda w: (float(w @ w), 2 * w.astype(np.float32)), w)
+    with pytest.raises(ValueError, match="must have the structure and shapes of params"):
+        check_grads(lambda w: (float(w @ w), w[:2]), w)
+    with pytest.raises(ValueError, match="f must be finite where gradients are compared, got nan"):
+        check_grads(lambda w: (np.nan, w), w)
+    with pytest.raises(AssertionError, match="params is not finite"):
+        check_grads(lambda w: (float(w @ w), np.nan * w), w)
+    with pytest.raises(ValueError, match="directions must be a whole number >= 1"):
+        check_grads(lambda w: (float(w @ w), 2 * w), w, directions=0)
+    with pytest.raises(ValueError, match="tolerance must be a finite number >= 0"):
+        check_grads(lambda w: (float(w @ w), 2 * w), w, tolerance=-1)
