@@ -311,6 +311,7 @@ def test_the_package_says_that_it_is_typed() -> None:
 def pyright(*arguments: str, folder: Path) -> dict[str, Any]:
     """What pyright reports as JSON."""
     pytest.importorskip("pyright", reason="pyright is not installed")
+    search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
         [
             sys.executable,
@@ -325,7 +326,8 @@ def pyright(*arguments: str, folder: Path) -> dict[str, Any]:
         text=True,
         cwd=folder,
         timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # With --verifytypes, pyright asks the first Python of PATH, whatever --pythonpath says.
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": search_path},
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
     report: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
