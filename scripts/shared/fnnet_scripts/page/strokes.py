@@ -102,7 +102,8 @@ def drawn(strokes: Sequence[Points], pen: float, side: int) -> Plane:
         dy -= t * along[:, 1:]
         np.minimum(nearest, (dx * dx + dy * dy).min(axis=0), out=nearest)
     ink: Plane = (np.float32(pen / 2 + 0.5) - np.sqrt(nearest)).clip(0, 1)
-    return ink.reshape(side, side)
+    square_ink: Plane = ink.reshape(side, side)
+    return square_ink
 
 
 def segments(strokes: Sequence[Points]) -> tuple[Points, Points]:
