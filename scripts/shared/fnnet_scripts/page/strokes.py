@@ -102,8 +102,7 @@ def drawn(strokes: Sequence[Points], pen: float, side: int) -> Plane:
         dy -= t * along[:, 1:]
         np.minimum(nearest, (dx * dx + dy * dy).min(axis=0), out=nearest)
     ink: Plane = (np.float32(pen / 2 + 0.5) - np.sqrt(nearest)).clip(0, 1)
-    square_ink: Plane = ink.reshape(side, side)
-    return square_ink
+    return ink.reshape(side, side)
 
 
 def segments(strokes: Sequence[Points]) -> tuple[Points, Points]:
@@ -121,8 +120,8 @@ def _thinned(stroke: Points) -> Points:
     steps = np.sqrt((np.diff(stroke, axis=0) ** 2).sum(axis=1))
     way = np.concatenate([np.zeros(1, np.float32), steps.cumsum()])
     _, first = np.unique(np.floor(way / NEAR), return_index=True)
-    kept = np.union1d(first, [len(stroke) - 1])
-    return stroke[kept]
+    kept: Points = stroke[np.union1d(first, [len(stroke) - 1])]
+    return kept
 
 
 def _bytes(ink: Plane) -> Image:
