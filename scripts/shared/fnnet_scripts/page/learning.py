@@ -162,33 +162,38 @@ def as_python(settings: Settings, epochs: int, load: str) -> str:
     load : an expression that loads the data
     """
     s = settings
-    hidden = f"{s.width}, " * s.depth
-    imports = ["import numpy as np", "import fnnet"]
-    if "read_folder" in load:
-        imports.append("from fnnet_scripts.page.folders import read_folder")
+    sizes = ", ".join(["data.train.x[0].size", *[str(s.width)] * s.depth, "len(data.classes)"])
+    own = ["from fnnet_scripts.page.folders import read_folder"] if "read_folder" in load else []
     lines = [
-        *imports,
+        "import numpy as np",
+        "import fnnet",
+        *own,
         "",
-        f"data, rng = {load}, np.random.default_rng({s.seed})",
-        f"sizes = (data.train.x[0].size, {hidden}len(data.classes))",
+        f"data = {load}",
+        f"rng = np.random.default_rng({s.seed})",
+        f"sizes = ({sizes})",
         f"params = fnnet.init_params(rng, sizes, activation={s.activation!r})",
         f"state = fnnet.{s.optimizer}_init(params, {s.rate!r})",
     ]
-    extra = ""
     if s.dropout:
-        drops = "(0.0, " + f"{s.dropout!r}, " * s.depth + ")"
+        drops = ", ".join(["0.0", *[str(s.dropout)] * s.depth])
         lines += [
             "",
             "def gradient(params, x, y):",
-            f"    masks = fnnet.dropout_masks(rng, params, len(x), {drops.replace(', )', ',)')})",
+            f"    rates = [{drops}]",
+            "    masks = fnnet.dropout_masks(rng, params, len(x), rates)",
             "    return fnnet.loss_and_grads(params, x, y, masks)",
             "",
         ]
-        extra = ", gradient=gradient"
-    lines += [
-        f"records = fnnet.train(state, data.train, data.test, rng=rng, epochs={epochs},",
-        f"                      batch_size={s.batch}{extra})",
-        "for record in records:",
-        "    print(record.metrics.epoch, record.metrics.test_accuracy)",
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(
+        [
+            *lines,
+            "records = fnnet.train(",
+            "    state, data.train, data.test, rng=rng,",
+            f"    epochs={epochs}, batch_size={s.batch}{', gradient=gradient' * bool(s.dropout)})",
+            "for record in records:",
+            "    m = record.metrics",
+            "    print(m.epoch, m.test_loss, m.test_accuracy)",
+            "",
+        ]
+    )

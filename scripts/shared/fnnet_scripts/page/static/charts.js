@@ -38,18 +38,21 @@ export function drawChart(canvas, title, rows, kept, columns, bounds) {
   c.textBaseline = "top";
   const epochs = Math.max(1, Math.round(tick(last / 5)));
   for (let e = 0; e <= last; e += epochs) c.fillText(e, x(e), bottom + 6);
+  c.beginPath();
+  c.rect(left - 3, top - 3, right - left + 6, bottom - top + 6);
+  c.clip();
   const line = (data, k, stroke, dash) => {
     c.strokeStyle = c.fillStyle = stroke;
     c.lineWidth = 2;
     c.setLineDash(dash);
     c.beginPath();
     const shown = data.filter((row) => row[k] !== null);
-    shown.forEach((row, i) => c[i ? "lineTo" : "moveTo"](x(row[0]), y(Math.min(high, row[k]))));
+    shown.forEach((row, i) => c[i ? "lineTo" : "moveTo"](x(row[0]), y(row[k])));
     c.stroke();
     c.setLineDash([]);
     if (shown.length < 40) for (const row of shown) {
       c.beginPath();
-      c.arc(x(row[0]), y(Math.min(high, row[k])), 2, 0, 7);
+      c.arc(x(row[0]), y(row[k]), 2, 0, 7);
       c.fill();
     }
   };

@@ -22,7 +22,7 @@ export function begin(described, own = false) {
   at("about").textContent = `${network.about}.`;
   at("use-first").hidden = !own;
   at("examples").replaceChildren(...network.examples.slice(0, 20).map(example));
-  at("h-examples").hidden = !network.examples.length;
+  at("start-from").hidden = !network.examples.length;
   const short = network.classes.every((name) => name.length < 3);
   document.querySelector(".bars").classList.toggle("short", short);
   at("bars").replaceChildren(...network.classes.map(bar));
@@ -69,6 +69,29 @@ for (const name of ["pointerup", "pointercancel"]) {
 }
 canvas.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false });
 
+// With keys: a pen that is moved by the arrows and lowered by the space bar.
+let cursor = [0.5, 0.2], lowered = null;
+canvas.addEventListener("keydown", (event) => {
+  const by = {
+    ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], " ": [0, 0],
+  }[event.key];
+  if (!by || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  if (event.key === " ") {
+    lowered = lowered && strokes.includes(lowered) ? null : [[...cursor]];
+    if (lowered) strokes.push(lowered);
+  } else {
+    cursor = cursor.map((v, i) =>
+      Math.round(1e4 * Math.min(0.98, Math.max(0.02, v + 0.02 * by[i]))) / 1e4);
+    if (lowered && strokes.includes(lowered)) lowered.push([...cursor]);
+  }
+  changed();
+});
+canvas.addEventListener("blur", () => {
+  lowered = null;
+  paint();
+});
+
 function undo() {
   if (strokes.length) strokes.pop();
   else base = null;
@@ -90,7 +113,8 @@ at("clear").addEventListener("click", clear);
 at("width").addEventListener("input", changed);
 addEventListener("keydown", (event) => {
   if (at("draw").hidden || /INPUT|SELECT/.test(event.target.tagName)) return;
-  if (event.key === "Escape") clear();
+  if (event.key === "Escape") hidePop();
+  else if (event.key === "Delete") clear();
   else if (event.key === "z" && (event.ctrlKey || event.metaKey)) undo();
   else return;
   event.preventDefault();
@@ -119,7 +143,15 @@ function paint() {
     for (const [x, y] of stroke) pen.lineTo(x * side, y * side);
     pen.stroke();
   }
+  if (canvas.matches(":focus-visible")) {
+    pen.beginPath();
+    pen.arc(cursor[0] * side, cursor[1] * side, pen.lineWidth / 2, 0, 7);
+    pen.lineWidth = 2 * devicePixelRatio;
+    pen.strokeStyle = "#0072b2";
+    pen.stroke();
+  }
 }
+canvas.addEventListener("focus", paint);
 new ResizeObserver(paint).observe(canvas);
 dark.addEventListener("change", () => answer && show(answer));
 
@@ -181,15 +213,18 @@ function show(result) {
   [...at("bars").rows].forEach((row, k) => {
     const share = blank ? 0 : (logits[k] - from) / reach;
     row.querySelector(".fill").style.width = `${100 * share}%`;
-    row.querySelector("span").textContent = blank ? "" : number(logits[k]);
+    const value = row.querySelector("span");
+    value.textContent = blank ? "" : number(logits[k]);
+    value.style.left = `calc(${share < 0.3 ? 100 * share : 0}% + 5px)`;
     row.cells[2].textContent = blank ? "" : percent(p[k]);
     row.classList.toggle("guess", !blank && k === guess);
     row.classList.toggle("wrong", !blank && k === guess && label !== null && label !== guess);
     row.classList.toggle("true", !blank && k === label);
-    row.classList.toggle("inside", !blank && k === guess && share > 0.2);
+    row.classList.toggle("inside", !blank && k === guess && share >= 0.3);
   });
   const sure = p[guess] > 0.9 ? "" : p[guess] > 0.5 ? ", perhaps" : ", hardly sure";
-  const text = blank ? "Draw a digit." : `${network.classes[guess]}${sure} (${percent(p[guess])})`;
+  const digits = network.classes.every((name) => /^\d$/.test(name));
+  const text = blank ? `Draw ${digits ? "a digit" : "something"}.` : `${network.classes[guess]}${sure} (${percent(p[guess])})`;
   if (at("verdict").textContent !== text) at("verdict").textContent = text;
   result.hidden.forEach((values, i) => {
     const grid = at("hidden").children[i].querySelector("canvas");

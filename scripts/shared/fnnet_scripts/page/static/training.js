@@ -6,6 +6,7 @@ import { bytes, drawInk, drawWeights, element, percent } from "./showing.js";
 
 const at = (id) => document.getElementById(id);
 const form = at("settings");
+const PACE = 70; // milliseconds: small data sets would be over before one has looked
 const WHOLE = ["width", "depth", "batch", "seed"], NUMBERS = ["rate", "dropout"];
 
 let choices = null, loading = null;
@@ -88,8 +89,9 @@ async function rewind() {
 
 async function advance() {
   busy = true;
-  const mine = run;
+  const mine = run, pace = new Promise((done) => setTimeout(done, PACE));
   const answer = await attempt(() => ask("advance", { known: mine.rows.length }));
+  await pace;
   busy = false;
   if (!answer) return stop();
   if (mine !== run) return;
@@ -140,12 +142,12 @@ document.addEventListener("visibilitychange", () => document.hidden && stop());
 
 at("keep").addEventListener("click", () => {
   kept = { rows: run.rows, settings: run.settings };
-  at("drop").hidden = false;
+  at("drop").disabled = false;
   redraw();
 });
 at("drop").addEventListener("click", () => {
   kept = null;
-  at("drop").hidden = true;
+  at("drop").disabled = true;
   redraw();
 });
 
