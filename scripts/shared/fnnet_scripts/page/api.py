@@ -77,12 +77,12 @@ def strokes_of(body: Body) -> list[Points]:
     strokes = []
     for stroke in given:
         try:
-            points = np.array(stroke, np.float32)
+            points = np.array(stroke, np.float64)
         except (TypeError, ValueError, OverflowError):
-            points = np.empty(0, np.float32)
+            points = np.empty(0)
         if points.ndim != 2 or points.shape[1] != 2 or not np.all(np.abs(points) <= 3):
             raise ValueError("strokes must be lists of points [x, y], numbers from -3 to 3")
-        strokes.append(points)
+        strokes.append(points.astype(np.float32))
     if sum(map(len, strokes)) > MOST_POINTS:
         raise ValueError(f"strokes must have {MOST_POINTS} or fewer points together")
     return strokes
@@ -165,17 +165,21 @@ def advance(page: Page, body: Body, shelf: Shelf) -> Answer:
     if page.run is None:
         raise ValueError("there is no run: begin one")
     known = whole(body, "known", 10**9)
-    until = time.monotonic() + MOMENT
     try:
-        for progress in page.run.steps:
-            page.run.last = progress
-            if progress.metrics is not None:
-                page.run.history.append(progress.metrics)
-            if progress.metrics is not None or time.monotonic() > until:
-                break
+        with np.errstate(all="ignore"):  # a run that diverges says so itself
+            _train(page.run, time.monotonic() + MOMENT)
     except fnnet.DivergenceError as error:
         return {**standing(page.run, known), "ended": str(error)}
     return standing(page.run, known)
+
+
+def _train(run: Run, until: float) -> None:
+    """Steps of a run, up to a time or the end of the epoch."""
+    for run.last in run.steps:
+        if run.last.metrics is not None:
+            run.history.append(run.last.metrics)
+        if run.last.metrics is not None or time.monotonic() > until:
+            break
 
 
 def standing(run: Run, known: int) -> Answer:

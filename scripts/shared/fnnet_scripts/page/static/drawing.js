@@ -52,9 +52,8 @@ canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
   current = { id: event.pointerId, points: [place(event)] };
   strokes.push(current.points);
+  keys = false;
   changed();
-  event.preventDefault();
-  canvas.focus({ preventScroll: true });
 });
 canvas.addEventListener("pointermove", (event) => {
   if (current?.id !== event.pointerId) return;
@@ -70,13 +69,14 @@ for (const name of ["pointerup", "pointercancel"]) {
 canvas.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false });
 
 // With keys: a pen that is moved by the arrows and lowered by the space bar.
-let cursor = [0.5, 0.2], lowered = null;
+let cursor = [0.5, 0.2], lowered = null, keys = false;
 canvas.addEventListener("keydown", (event) => {
   const by = {
     ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], " ": [0, 0],
   }[event.key];
   if (!by || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
+  keys = true;
   if (event.key === " ") {
     lowered = lowered && strokes.includes(lowered) ? null : [[...cursor]];
     if (lowered) strokes.push(lowered);
@@ -89,6 +89,7 @@ canvas.addEventListener("keydown", (event) => {
 });
 canvas.addEventListener("blur", () => {
   lowered = null;
+  keys = false;
   paint();
 });
 
@@ -143,7 +144,7 @@ function paint() {
     for (const [x, y] of stroke) pen.lineTo(x * side, y * side);
     pen.stroke();
   }
-  if (canvas.matches(":focus-visible")) {
+  if (keys) {
     pen.beginPath();
     pen.arc(cursor[0] * side, cursor[1] * side, pen.lineWidth / 2, 0, 7);
     pen.lineWidth = 2 * devicePixelRatio;
@@ -151,7 +152,6 @@ function paint() {
     pen.stroke();
   }
 }
-canvas.addEventListener("focus", paint);
 new ResizeObserver(paint).observe(canvas);
 dark.addEventListener("change", () => answer && show(answer));
 
@@ -171,8 +171,7 @@ async function follow() {
     const result = await attempt(() => ask("see", { strokes, width: width(), base }));
     if (result) {
       show(result);
-      canvas.dataset.latency = performance.now() - began;
-      canvas.dataset.answers = Number(canvas.dataset.answers ?? 0) + 1;
+      performance.measure("stroke to bars", { start: began });
     }
   }
   asking = false;
