@@ -175,10 +175,11 @@ def advance(page: Page, body: Body, shelf: Shelf) -> Answer:
 
 def _train(run: Run, until: float) -> None:
     """Steps of a run, up to a time or the end of the epoch."""
-    for run.last in run.steps:
-        if run.last.metrics is not None:
-            run.history.append(run.last.metrics)
-        if run.last.metrics is not None or time.monotonic() > until:
+    for progress in run.steps:
+        run.last = progress
+        if progress.metrics is not None:
+            run.history.append(progress.metrics)
+        if progress.metrics is not None or time.monotonic() > until:
             break
 
 
