@@ -88,7 +88,8 @@ class User:
         return str(self.page.inner_text(selector))
 
     def waits(self, expression: str) -> None:
-        self.page.wait_for_function(expression, timeout=SECONDS)
+        # A function: a bare expression would be evaluated in the page, which its policy forbids.
+        self.page.wait_for_function(f"() => {expression}", timeout=SECONDS)
 
 
 @pytest.fixture

@@ -218,8 +218,9 @@ def use(page: Page, body: Body, shelf: Shelf) -> Answer:
     """Draw for the network of the run, or for the one that the page began with."""
     source = body.get("source")
     if source == "run" and page.run is not None:
-        accuracy = page.run.history[-1].test_accuracy
-        page.use(thinking.from_run(page.run.last.state.params, page.run.data, accuracy))
+        params, data = page.run.last.state.params, page.run.data
+        accuracy = fnnet.evaluate(params, data.test).accuracy
+        page.use(thinking.from_run(params, data, accuracy))
     elif source == "first":
         page.use(page.first)
     else:

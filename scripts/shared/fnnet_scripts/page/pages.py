@@ -16,7 +16,7 @@ from fnnet_scripts.page.strokes import Image
 from fnnet_scripts.page.thinking import Lesson, Network
 
 IDLE = 1800.0  # seconds without a request, after which a page gives its memory back
-MOST_PAGES = 100
+MOST_PAGES = 64
 
 
 @dataclass(slots=True)

@@ -81,6 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
+        self.rfile.close()
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.arriving = Timely(self.connection)
         self.rfile = io.BufferedReader(self.arriving)

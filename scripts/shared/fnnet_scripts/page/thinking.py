@@ -242,7 +242,6 @@ def described(network: Network) -> dict[str, Any]:
         "sizes": sizes,
         "columns": [columns_of(n) for n in sizes[1:-1]],
         "activation": activation_of(network.params.activation).name,
-        "signed": activation_of(network.params.activation).name not in ("relu", "sigmoid"),
         "examples": [] if examples is None else [pixels(np.asarray(i)) for i in examples.x],
         "labels": [] if examples is None else [int(k) for k in examples.y],
     }
