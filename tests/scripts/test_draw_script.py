@@ -626,7 +626,9 @@ def test_ten_thousand_requests_leave_memory_where_it_was(running: server.Server)
         return resident()
 
     before = ask(500)
-    assert ask(1000 if FULL is None else 10_000) - before < 16e6
+    assert (
+        ask(1000 if FULL is None else 10_000) - before < 40e6
+    )  # ten pages that were kept would be 80e6
     assert len(running.pages) == 0
 
 
