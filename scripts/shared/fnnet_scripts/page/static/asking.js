@@ -1,0 +1,47 @@
+// Requests to the server, and what a page shows where one fails.
+
+let page = null;
+
+export function say(text) {
+  const line = document.getElementById("message");
+  line.textContent = text;
+  line.hidden = !text;
+}
+
+export async function ask(name, body = {}) {
+  let response;
+  try {
+    response = await fetch(`/api/${name}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ page, ...body }),
+    });
+  } catch {
+    throw new Error("The server does not answer: is draw.py still running?");
+  }
+  if (!response.ok) throw new Error((await response.text()).trim());
+  return response.json();
+}
+
+export async function open() {
+  const opened = await ask("open");
+  page = opened.page;
+  return opened.network;
+}
+
+export function close() {
+  const body = new Blob([JSON.stringify({ page })], { type: "application/json" });
+  if (page) navigator.sendBeacon("/api/close", body);
+}
+
+// Runs a piece of work; what goes wrong in it is said on the page.
+export async function attempt(work) {
+  try {
+    const result = await work();
+    say("");
+    return result;
+  } catch (error) {
+    say(error.message);
+    return null;
+  }
+}
