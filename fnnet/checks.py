@@ -35,6 +35,8 @@ def is_number(value: Any) -> bool:
         return math.isfinite(value)
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     real = isinstance(value, float | int) or (kind in ("f", "i", "u") and value.ndim == 0)
+    if isinstance(value, np.ma.MaskedArray):
+        return False
     try:
         return real and math.isfinite(value)
     except OverflowError:

@@ -322,7 +322,7 @@ def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bo
     check_not_negative("least", least)
     try:
         losses = [float(loss) for loss in losses]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"losses must be a sequence of numbers, got {losses!r:.99}") from None
     if losses and all(map(math.isnan, losses)):
         raise ValueError("losses must be those of a split that is evaluated, got NaN alone")

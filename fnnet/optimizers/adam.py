@@ -18,6 +18,7 @@ from fnnet.optimizers.states import (
     register,
     within,
 )
+from fnnet.optimizers.schedules import MOST
 from fnnet.optimizers.steps import lost_beside, squared, step_by_blocks, swept
 from fnnet.params import Params
 from fnnet.trees import tree_map
@@ -117,7 +118,7 @@ def adam_update(state: AdamState, grads: Params) -> AdamState:
     0.319
     """
     check_state(state, AdamState)
-    t = state.step + 1
+    t = min(state.step + 1, MOST)
     unbias_m, unbias_v = 1 / (1 - state.beta1**t), 1 / math.sqrt(1 - state.beta2**t)
 
     def rule(

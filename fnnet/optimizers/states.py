@@ -28,7 +28,16 @@ from typing import (
 import numpy as np
 
 from fnnet import arguments
-from fnnet.checks import FloatArray, described, flag, instance_of, is_array, is_number, whole_number
+from fnnet.checks import (
+    FloatArray,
+    as_array,
+    described,
+    flag,
+    instance_of,
+    is_array,
+    is_number,
+    whole_number,
+)
 from fnnet.params import Params
 from fnnet.trees import Tree, frozen, owned
 
@@ -267,6 +276,8 @@ def check_setting(
 ) -> None:
     """Raise where a value is neither a number in its range nor one such number for each member."""
     members = params.layers[0].w.shape[:-2] if params else ()
+    if is_array(value):
+        as_array(name, value)  # raises where it is masked
     if is_array(value) and value.ndim:
         fits = value.shape == members and value.dtype.kind in "fiu"
         fits = fits and bool(np.all(np.isfinite(value) & (value >= least) & (value < below)))
