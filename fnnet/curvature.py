@@ -311,7 +311,7 @@ def check_grads(
     (f(w + h u) - f(w - h u)) / 2h. Four steps h are tried, of which the best counts: where h is
     large the function bends, where it is small rounding shows. What is wrong is wrong for all.
 
-    The error is relative, ``|claimed - measured| / max(|claimed|, |measured|)``, since what is small
+    The error is relative, ``|claimed - measured| / max(|claimed|, |measured|)``: what is small
     depends on the gradient. What to make of it (after the notes of Stanford's course CS231n):
     below 1e-7 the gradient is right; up to 1e-4 it may be, if f has kinks, as "relu" has, but not
     where all is smooth; above 1e-2 it is wrong. At a kink itself no gradient agrees: start from

@@ -24,9 +24,8 @@ EXTRA = "sphinx furo myst-parser ziamath"
 
 
 def run(out: Path, quiet: bool) -> None:
-    problems = make_site(ROOT, out, None if quiet else sys.stdout, sys.stderr)
-    if problems:
-        raise ValueError(f"{problems} warnings, see above")
+    if not make_site(ROOT, out, None if quiet else sys.stdout, sys.stderr):
+        raise ValueError("there were warnings: see above")
     print(f"open {out / 'index.html'}")
 
 

@@ -126,7 +126,7 @@ def _attribute(entry: Entry, types: Mapping[str, str]) -> list[str]:
         *(f"   :type: {kind}" for kind in kinds),
         "   :no-contents-entry:",
         "",
-        *(f"   {line}".rstrip() for line in entry.text),
+        *(f"   {line}".rstrip() for line in (entry.kind, *entry.text) if line),
         "",
     ]
 

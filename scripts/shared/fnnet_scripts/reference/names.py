@@ -99,15 +99,21 @@ class _Written:
         return self.text
 
 
-def signature_of(value: Any) -> tuple[str, str] | None:
-    """The arguments and what comes back, with annotations as they are written."""
+def signature_of(value: Any, bound: bool = False) -> tuple[str, str] | None:
+    """The arguments and what comes back, with annotations as they are written.
+
+    Parameters
+    ----------
+    value : a function or a class
+    bound : whether the first argument, `self`, is left out
+    """
     try:
         signature = inspect.signature(value)
     except ValueError:  # an exception without a constructor of its own
         return None
     shown = [
         each.replace(annotation=_annotation(each.annotation), default=_default(each.default))
-        for each in signature.parameters.values()
+        for each in [*signature.parameters.values()][bound:]
     ]
     back = signature.return_annotation
     text = "" if back in (inspect.Signature.empty, "None") or inspect.isclass(value) else str(back)
@@ -146,7 +152,7 @@ def _annotations(kind: type) -> dict[str, Any]:
 
 def aliases() -> dict[str, str]:
     """The names of types that public signatures use, each with what it stands for."""
-    known, used, asked = dict(_aliases()), dict[str, str](), _words_of_signatures()
+    known, used, asked = _aliases(), dict[str, str](), _words_of_signatures()
     while asked:
         name = asked.pop()
         if name in known and name not in used:
@@ -167,8 +173,12 @@ def _words_of_signatures() -> set[str]:
 
 
 @cache
-def _aliases() -> tuple[tuple[str, str], ...]:
-    return tuple(pair for path in _modules() for pair in _aliases_of(path))
+def _aliases() -> dict[str, str]:
+    plain, annotated = dict[str, str](), dict[str, str]()
+    for path in _modules():
+        for name, value, is_annotated in _aliases_of(path):
+            (annotated if is_annotated else plain)[name] = value
+    return {**plain, **annotated}
 
 
 def _modules() -> Iterator[Path]:
@@ -178,9 +188,13 @@ def _modules() -> Iterator[Path]:
         yield path / "__init__.py" if found.ispkg else path.with_suffix(".py")
 
 
-def _aliases_of(path: Path) -> Iterator[tuple[str, str]]:
+def _aliases_of(path: Path) -> Iterator[tuple[str, str, bool]]:
+    """Each name like a type's to which a module gives a value, and whether as a `TypeAlias`."""
     for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
-            value = node.value
-            text = value.value if isinstance(value, ast.Constant) else ast.unparse(value or node)
-            yield ast.unparse(node.target), _plain(str(text))
+        annotated = isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias"
+        if not (annotated or isinstance(node, ast.Assign)):
+            continue
+        name, _, text = ast.unparse(node).partition(" = ")
+        name = name.partition(":")[0]
+        if re.fullmatch(r"[A-Z]+[a-z]\w*", name):
+            yield name, _plain(text.strip("'")), annotated

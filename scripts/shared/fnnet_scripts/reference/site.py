@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+import fnnet
 from fnnet_scripts.reference.docstrings import rest_of
 from fnnet_scripts.reference.mathematics import drawn
 from fnnet_scripts.reference.names import attributes_of, signature_of
@@ -34,6 +35,7 @@ SETTINGS: dict[str, Any] = {
     "html_copy_source": False,
     "html_show_sphinx": False,
     "html_show_copyright": False,
+    "autodoc_typehints": "none",  # `signature_of` has them, and overloads would not be asked
     "default_role": "py:obj",
     "smartquotes": False,
     "toc_object_entries_show_parents": "hide",
@@ -45,8 +47,8 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def make_site(root: Path, out: Path, status: TextIO | None, warning: TextIO, strict: bool) -> int:
-    """Make the site of a checkout; returns how many warnings there were.
+def make_site(root: Path, out: Path, status: TextIO | None, warning: TextIO) -> bool:
+    """Make the site of a checkout; returns whether there was no warning.
 
     Parameters
     ----------
@@ -54,10 +56,12 @@ def make_site(root: Path, out: Path, status: TextIO | None, warning: TextIO, str
     out : the folder of the site, which is made
     status : where Sphinx says what it does
     warning : where it complains
-    strict : whether a warning ends the work with an error
     """
     from sphinx.application import Sphinx
+    from sphinx.util.console import nocolor
 
+    if not warning.isatty():
+        nocolor()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "source")
         source.mkdir()
@@ -81,10 +85,10 @@ def make_site(root: Path, out: Path, status: TextIO | None, warning: TextIO, str
             confoverrides=settings,
             status=status,
             warning=warning,
-            warningiserror=strict,
+            warningiserror=True,
         )
         app.build()
-        return int(app.statuscode)
+        return not app.statuscode
 
 
 def setup(app: Any) -> dict[str, bool]:
@@ -92,6 +96,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-process-signature", _signature)
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("missing-reference", _public)
+    app.connect("doctree-read", _linked)
     app.add_html_math_renderer("fnnet", (_formula(True), None), (_formula(False), None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -99,7 +104,7 @@ def setup(app: Any) -> dict[str, bool]:
 def _signature(
     app: Any, what: str, name: str, value: Any, options: Any, arguments: Any, back: Any
 ) -> tuple[str, str] | None:
-    return signature_of(value) if callable(value) else None
+    return signature_of(value, what == "method") if callable(value) else None
 
 
 def _docstring(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
@@ -119,6 +124,23 @@ def _public(app: Any, env: Any, node: Any, content: Any) -> Any:
     document, role = node["refdoc"], node["reftype"]
     domain = env.get_domain("py")
     return domain.resolve_xref(env, document, app.builder, role, f"fnnet.{target}", node, content)
+
+
+def _linked(app: Any, doctree: Any) -> None:
+    """Public names in the guides lead to where they are explained."""
+    from docutils.nodes import literal, reference
+    from sphinx.addnodes import pending_xref
+
+    if not str(doctree["source"]).endswith(".md"):
+        return
+    for node in [*doctree.findall(literal)]:
+        name = node.astext().removeprefix("fnnet.").partition("(")[0]
+        if name in fnnet.__all__ and not isinstance(node.parent, reference):
+            settings = {"refdomain": "py", "reftype": "obj", "refexplicit": True}
+            link = pending_xref("", reftarget=f"fnnet.{name}", **settings)
+            link["refdoc"] = app.env.docname
+            node.replace_self(link)
+            link += node
 
 
 def _formula(inline: bool) -> Callable[[Any, Any], None]:

@@ -17,6 +17,7 @@ GUIDES = {  # page: how the menu calls it
     "CHANGELOG.md": "Changes",
 }
 HOME = "README.md"
+LONGEST = 120  # characters of a value that is shown
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 
 
@@ -99,7 +100,7 @@ def _directive(page: Page, name: str) -> list[str]:
     value = value_of(page, name)
     if not callable(value):
         shown = repr(value)
-        held = [f"   :value: {shown}"] if len(shown) < 60 else []
+        held = [f"   :value: {shown}"] if len(shown) <= LONGEST else []
         return [f".. py:data:: {name}", *held, ""]
     if isinstance(value, type):
         kind = "autoexception" if issubclass(value, Exception) else "autoclass"
