@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet.arguments import finite_network, nan_in_data
-from fnnet.checks import whole_number
+from fnnet.checks import flag, whole_number
 from fnnet.data.splits import Split, check_batches, shuffled
 from fnnet.evaluation import check_split, evaluate
 from fnnet.network import loss_and_grads
@@ -205,7 +205,7 @@ def train(
     batches = math.ceil(len(train) / batch_size)
     one = steps if epoch is None else whole
     records = _epochs(one, state, train, test, rng, numbers, batches, check_finite)
-    return _shown(records, numbers) if progress else records
+    return _shown(records, numbers) if flag("progress", progress) else records
 
 
 def _update(state: StateT, update: Update[StateT] | None) -> Update[StateT]:
