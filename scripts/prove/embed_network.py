@@ -42,8 +42,9 @@ def trained(train: fnnet.Split, classes: int) -> fnnet.Params:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     import reproduce
 
-    recipe = replace(reproduce.DISTORTED, hidden=HIDDEN, epochs=EPOCHS)
-    params: fnnet.Params = reproduce.fit(recipe, train, classes, np.random.default_rng(SEED), True)
+    settings = reproduce.settings_of(reproduce.RECIPES["simard-distorted"], EPOCHS)
+    settings.hidden, rng = list(HIDDEN), np.random.default_rng(SEED)
+    params: fnnet.Params = reproduce.fit(settings, train, classes, rng, bar=True)
     return params
 
 

