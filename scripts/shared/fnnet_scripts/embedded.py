@@ -26,6 +26,9 @@ from pathlib import Path
 import numpy as np
 
 import fnnet
+from fnnet.data.datasets import title_of
+from fnnet.params import widths
+from fnnet_scripts.wording import dashed
 
 NAME = "network.npz"
 
@@ -81,4 +84,12 @@ def load_embedded(path: Path | None = None) -> Embedded:
         about["accuracy"],
         about["images"],
         examples,
+    )
+
+
+def described(known: Embedded) -> str:
+    """What a network knows, and how well, without a full stop."""
+    return (
+        f"{dashed(widths(known.params))}, trained on {title_of(known.dataset)} with distortions: "
+        f"it reads {100 * known.accuracy:.2f} % of {known.images:,} test images"
     )

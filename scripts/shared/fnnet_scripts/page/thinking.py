@@ -16,10 +16,9 @@ import fnnet
 from fnnet.activations import activation_of
 from fnnet.checks import FloatArray
 from fnnet.curvature import layer_inputs
-from fnnet.data.datasets import title_of
 from fnnet.params import widths
 from fnnet.pictures.forms import Form, form_of
-from fnnet_scripts.embedded import load_embedded
+from fnnet_scripts import embedded as embedded_network
 from fnnet_scripts.page.strokes import Image
 from fnnet_scripts.wording import dashed
 
@@ -49,13 +48,9 @@ class Network:
 
 def embedded() -> Network:
     """The network that comes with the scripts."""
-    known = load_embedded()
-    about = (
-        f"{dashed(widths(known.params))}, trained on {title_of(known.dataset)} with distortions: "
-        f"it reads {share(known.accuracy)} of {known.images:,} test images"
-    )
-    side = known.examples.x.shape[-1]
-    form = form_of(known.dataset, side)
+    known = embedded_network.load_embedded()
+    form = form_of(known.dataset, known.examples.x.shape[-1])
+    about = embedded_network.described(known)
     return Network(known.params, form, known.classes, about, known.examples)
 
 
