@@ -30,6 +30,7 @@ from fnnet.data.datasets import FASHION_MNIST, KMNIST, MNIST
 from fnnet.pictures import Form, Reading, form_of, open_picture, plot_readings, read_picture
 from fnnet.storage.files import atomic_write
 
+NETWORK = Path(__file__).with_name("network.npz")
 DRAWN = 24  # images at most in the figure
 LONGEST_MESSAGE = 400  # characters of an error or a name that are printed
 IDX_TYPES = b"\x08\x09\x0b\x0c\x0d\x0e"
@@ -150,7 +151,7 @@ def load_network(path: Path) -> Network:
 
 def own_network() -> Network:
     """The network that comes with the scripts; says that it is the one."""
-    known = load_embedded()
+    known = load_embedded(NETWORK)
     print(f"the network that comes with the scripts: {described(known)}")
     return Network(known.params, form_of(known.dataset, known.examples.x.shape[-1]), known.classes)
 

@@ -16,6 +16,7 @@ import pytest
 from fnnet_scripts.embedded import load_embedded
 
 import fnnet
+from tests.scripts.shared import NETWORK
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("scipy")
@@ -156,7 +157,7 @@ def test_bad_usage_is_one_line_and_exits_with_2(
 def test_without_a_checkpoint_the_network_that_comes_along_reads_digits_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    examples = load_embedded().examples
+    examples = load_embedded(NETWORK).examples
     for i, image in enumerate(np.asarray(examples.x)):
         page = np.pad(255 - np.kron(image, np.ones((8, 8), np.uint8)), 40, constant_values=255)
         Image.fromarray(page).save(tmp_path / f"{i}.png")

@@ -18,7 +18,8 @@ from fnnet.checks import FloatArray
 from fnnet.curvature import layer_inputs
 from fnnet.params import widths
 from fnnet.pictures.forms import Form, form_of
-from fnnet_scripts import embedded as embedded_network
+from fnnet_scripts.embedded import described as what_it_knows
+from fnnet_scripts.embedded import load_embedded
 from fnnet_scripts.page.strokes import Image
 from fnnet_scripts.wording import dashed
 
@@ -46,11 +47,11 @@ class Network:
     examples: fnnet.Split | None
 
 
-def embedded() -> Network:
+def embedded(path: Path) -> Network:
     """The network that comes with the scripts."""
-    known = embedded_network.load_embedded()
+    known = load_embedded(path)
     form = form_of(known.dataset, known.examples.x.shape[-1])
-    about = embedded_network.described(known)
+    about = what_it_knows(known)
     return Network(known.params, form, known.classes, about, known.examples)
 
 
