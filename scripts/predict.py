@@ -1,5 +1,7 @@
 """Classify images with a trained network: pictures of any size, or IDX files.
 
+    python scripts/predict.py runs/mnist/checkpoint.npz picture.jpg
+
 A picture is read as a person reads it (see fnnet.pictures): ink is told from paper in any light,
 printed lines, borders and specks are left out, and what is written is brought into the form of the
 network's training images. What shows nothing, several objects, cut ink or no writing is refused in
@@ -9,6 +11,9 @@ Without a checkpoint, a network of MNIST's digits that comes with the scripts re
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
 
 import argparse
 import json
