@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fnnet.pictures import paper, strokes
-from fnnet.pictures.extremes import highest, opening
 from fnnet.pictures.forms import Form
 from fnnet.pictures.lines import without_lines
 from fnnet.pictures.scaling import Image, Pixels, Plane, enlarge, fit, reduce
+from fnnet.pictures.windows import highest, opened
 
 SHORTEST = 112  # pixels: a picture with a shorter longer side is enlarged
 FINE = 80  # pixels of an object's longer side from which its strokes are told well
@@ -136,7 +136,7 @@ def _ink(seen: paper.Surface, plane: Plane, dark: bool, near: strokes.Mask | Non
 
 def level(plane: Plane) -> float:
     """Contrast of the ink: of what stands out by areas, not by points."""
-    return strokes.weighted_quantile(opening(plane, 2), 0.6)
+    return strokes.weighted_quantile(opened(plane, 2), 0.6)
 
 
 def image_of(ink: Ink, form: Form) -> Image:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.pictures.extremes import filled
 from fnnet.pictures.scaling import Plane
+from fnnet.pictures.windows import filled
 
 WINDOW = 0.4  # of the shorter side: the widest stroke that is told from paper
 DARKEST = 32.0  # of 255: the least brightness of paper that contrasts are compared with

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.pictures.extremes import highest, lowest, opening
 from fnnet.pictures.scaling import Plane
+from fnnet.pictures.windows import highest, lowest, opened
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]
@@ -56,7 +56,7 @@ def polarity(values: Plane, dark: Plane, light: Plane) -> bool:
     edge = steps > 0.4 * high
     free = []
     for mask, other in (masks, masks[::-1]):
-        ink = opening(mask, 2)
+        ink = opened(mask, 2)
         outline = highest(ink, 3) & ~ink
         outline &= ~highest(other, 3)
         free.append(np.count_nonzero(outline & edge) - 2 * np.count_nonzero(outline & ~edge))
@@ -79,7 +79,7 @@ def _region(mask: Mask) -> tuple[tuple[slice, slice], int]:
 
 def _strong(plane: Plane) -> float:
     """The contrast of the ink: that of most of what stands out, by the square of its contrast."""
-    return weighted_quantile(opening(plane, 2), 0.7)
+    return weighted_quantile(opened(plane, 2), 0.7)
 
 
 def weighted_quantile(plane: Plane, q: float) -> float:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.pictures.extremes import highest, lowest
 from fnnet.pictures.ink import Ink
 from fnnet.pictures.scaling import Plane
+from fnnet.pictures.windows import highest, lowest
 
 Mask = npt.NDArray[np.bool_]
 

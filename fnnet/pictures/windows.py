@@ -26,12 +26,12 @@ def lowest(plane: AnyPlane, size: Size) -> AnyPlane:
     return _around(plane, size, np.minimum)
 
 
-def opening(plane: AnyPlane, size: Size) -> AnyPlane:
+def opened(plane: AnyPlane, size: Size) -> AnyPlane:
     """What remains when bright things smaller than the window are taken off."""
     return _around(_around(plane, size, np.minimum), size, np.maximum, mirrored=True)
 
 
-def closing(plane: AnyPlane, size: Size) -> AnyPlane:
+def closed(plane: AnyPlane, size: Size) -> AnyPlane:
     """What remains when dark things smaller than the window are filled."""
     return _around(_around(plane, size, np.maximum, mirrored=True), size, np.minimum)
 
