@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import TypeAlias
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet.arguments import finite_network, nan_in_data
-from fnnet.checks import whole_number
+from fnnet.checks import flag, whole_number
 from fnnet.data.splits import Split, check_batches, shuffled
 from fnnet.evaluation import check_split, evaluate
 from fnnet.network import loss_and_grads
@@ -107,11 +109,12 @@ def train(
     update: Update[StateT] | None = None,
     epoch: EpochOf[StateT] | None = None,
     memory: int | None = None,
+    progress: bool = False,
 ) -> Iterator[Epoch[StateT]]:
     """Train epoch by epoch, yielding an immutable record after each.
 
-    Progress bars, early stopping and checkpoints live in the loop that consumes the records; what
-    changes a step is composed into `gradient` and `update`. If these draw random numbers, let them
+    Early stopping and checkpoints live in the loop that consumes the records; what changes a step
+    is composed into `gradient` and `update`. If these draw random numbers, let them
     draw from the generator that is given as `rng`: its state is then all that a checkpoint needs
     for a resumed run to end bit for bit where an unbroken one does.
 
@@ -119,7 +122,8 @@ def train(
     ----------
     state : where to start: parameters with what an optimizer knows of them. Those of an ensemble
         train side by side: each record has the means over the members, and each member's own
-        figures. A member that diverges goes on as NaN and the others go on as they are
+        figures. A member that diverges goes on as NaN, the others go on as they are, and the means
+        are theirs
     train : what to train on
     test : what to report besides; never trained on
     rng : generator, which advances by one permutation an epoch, the state of one, or a seed
@@ -137,6 +141,8 @@ def train(
         `gradient` or `update`
     memory : bytes of samples to hold at once, for memory-mapped data: see `batches`. The generator
         then advances as it says there. For the plain loop, without `epoch`
+    progress : whether to show on stderr how far training is: a bar of epochs where tqdm is
+        installed (in a notebook its widget, if there are widgets), else a line for each epoch
 
     Raises
     ------
@@ -199,7 +205,8 @@ def train(
     numbers = range(start + 1, epochs + 1)
     batches = math.ceil(len(train) / batch_size)
     one = steps if epoch is None else whole
-    return _epochs(one, state, train, test, rng, numbers, batches, check_finite)
+    records = _epochs(one, state, train, test, rng, numbers, batches, check_finite)
+    return _shown(records, numbers) if flag("progress", progress) else records
 
 
 def _update(state: StateT, update: Update[StateT] | None) -> Update[StateT]:
@@ -227,6 +234,36 @@ def _epochs(
         if check_finite and not any(math.isfinite(row.train_loss) for row in rows):
             raise DivergenceError(f"the loss was {metrics.train_loss}", number, batches)
         yield Epoch(state, metrics, generator_state(rng))
+
+
+def _shown(records: Iterator[Epoch[StateT]], numbers: range) -> Iterator[Epoch[StateT]]:
+    """The records, each shown as it comes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a notebook without widgets gets a bar of text
+            from tqdm.auto import tqdm
+    except ImportError:
+        for record in records:
+            m = record.metrics
+            print(f"epoch {m.epoch}/{numbers.stop - 1}: {_in_words(m)}", file=sys.stderr)
+            yield record
+        return
+    done, last = numbers.start - 1, numbers.stop - 1
+    with tqdm(total=last, initial=done, unit="epoch", dynamic_ncols=True) as bar:
+        for record in records:
+            bar.set_postfix_str(_in_words(record.metrics), refresh=False)
+            bar.update()
+            yield record
+
+
+def _in_words(m: Metrics) -> str:
+    shown = {
+        "train loss": f"{m.train_loss:.4g}",
+        "test loss": f"{m.test_loss:.4g}",
+        "test accuracy": f"{m.test_accuracy:.2%}",
+        "test r2": f"{m.test_r2:.4f}",
+    }
+    return ", ".join(f"{name} {text}" for name, text in shown.items() if "nan" not in text)
 
 
 def _check_loss(

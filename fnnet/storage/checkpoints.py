@@ -290,7 +290,10 @@ def _checkpoint(
 
 
 def _extra(header: dict[str, Any], members: dict[str, bytes]) -> dict[str, Any]:
-    extra = dict(header.get("extra", {}))
+    found = header.get("extra", {})
+    if not isinstance(found, dict):
+        raise CheckpointError(f"extra must be an object of names and values, got {found!r:.60}")
+    extra = dict(found)
     for i, (name, dtype, shape) in enumerate(header.get("arrays", [])):
         if not isinstance(name, str) or name in extra or np.dtype(dtype).kind not in "biuf":
             raise CheckpointError(f"extra: expected arrays of numbers, got {name!r:.60}")

@@ -24,6 +24,7 @@ from fnnet_scripts.options import (
     at_least,
     check_output,
     exit_code,
+    installing,
     not_negative,
     png,
     save_figure,
@@ -108,7 +109,7 @@ def draw(settings: argparse.Namespace, losses: npt.NDArray[np.float64]) -> None:
             from matplotlib.figure import Figure
             from matplotlib.ticker import LogLocator, NullLocator
     except ImportError:
-        print("the figure needs Matplotlib: pip install matplotlib")
+        print(f"the figure needs Matplotlib: {installing('matplotlib')}")
         return
     rates = np.asarray(settings.learning_rates)
     order = np.argsort(rates)

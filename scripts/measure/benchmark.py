@@ -38,6 +38,7 @@ from fnnet_scripts.options import (
     check_figure,
     check_output,
     exit_code,
+    installing,
     png,
     save_figure,
     uninterrupted,
@@ -497,7 +498,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     available = [name for name, kind in KINDS.items() if version_of(kind.module)]
     missing = [name for name in options.contestants or KINDS if name not in available]
     if missing:
-        note = f"not installed: {', '.join(missing)} (pip install torch scikit-learn jax)"
+        note = f"not installed: {', '.join(missing)} ({installing('torch scikit-learn jax')})"
         if options.contestants:
             raise ValueError(note)
         print(note, file=sys.stderr)

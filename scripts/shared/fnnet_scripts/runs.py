@@ -39,6 +39,7 @@ RUN: dict[str, Any] = {
 EPOCHS = {"digits": 30}  # of a small data set; 10 of the others
 MAY_CHANGE = ("data_dir", "epochs", "learning_rate")  # when a run is resumed
 SETTINGS, CHECKPOINT, LOCK = "run.json", "checkpoint.npz", ".lock"
+AVERAGED = "averaged.npz"  # a network of averaged parameters, beside the checkpoint to go on from
 LONGEST = 2**16  # bytes of a run.json: nested deeper than this, or longer, it is none
 IN_EXTRA = ("dataset", "seed", "batch_size", "validation", *RECIPE)  # kept beside a state
 
@@ -228,7 +229,7 @@ def claim(out: Path, resume: bool, made: Collection[Path] = ()) -> Iterator[None
                 raise FileExistsError(
                     f"{out} holds a run: continue it with --resume, or choose another --out"
                 )
-            for part in (CHECKPOINT, SETTINGS, "history.csv"):
+            for part in (CHECKPOINT, AVERAGED, SETTINGS, "history.csv"):
                 remove_abandoned_parts(out / part, -1)
             yield
     finally:
