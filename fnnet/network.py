@@ -193,7 +193,15 @@ def loss(
 def losses(
     params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
 ) -> FloatArray:
-    """The loss of each sample of a batch.
+    r"""The loss of each sample of a batch.
+
+    .. math::
+
+        \begin{cases}
+        -\sum_k Y_k \log P_k & \text{softmax} \\
+        -\sum_k (Y_k \log P_k + (1 - Y_k) \log (1 - P_k)) & \text{sigmoid} \\
+        \frac{1}{2} \sum_k (Z_k - Y_k)^2 & \text{identity}
+        \end{cases}
 
     Parameters
     ----------

@@ -103,7 +103,11 @@ def _mask(
 
 
 def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floating[Any]]:
-    """Labels mixed with the uniform distribution: (1 - amount) y + amount / classes.
+    r"""Labels mixed with the uniform distribution: (1 - amount) y + amount / classes.
+
+    .. math::
+
+        Y_{nk} ← (1 - a) Y_{nk} + \frac{a}{K}
 
     Szegedy, Vanhoucke, Ioffe, Shlens and Wojna (2016), section 7.
 
@@ -175,7 +179,11 @@ def decay_weights(params: Params, amount: float | FloatArray) -> Params:
 
 
 def l2_penalty(params: Params, strength: float) -> tuple[float, Params]:
-    """Half of a strength times the sum of squared weights, and its gradient; biases are spared.
+    r"""Half of a strength times the sum of squared weights, and its gradient; biases are spared.
+
+    .. math::
+
+        \frac{λ}{2} \sum_{w ∈ W} w^2
 
     Add it to what `loss_and_grads` returns. scikit-learn's `alpha` is divided by the samples of the
     batch: strength = alpha / N.

@@ -117,13 +117,14 @@ def _docstring(app: Any, what: str, name: str, value: Any, options: Any, lines: 
 
 
 def _public(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """A name of fnnet's that a page of another module mentions."""
-    target = node.get("reftarget", "")
-    if node.get("refdomain") != "py" or node.get("py:module") in (None, "fnnet"):
+    """A name of fnnet's that a page of another module mentions, or one of its types."""
+    if node.get("refdomain") != "py":
         return None
-    document, role = node["refdoc"], node["reftype"]
-    domain = env.get_domain("py")
-    return domain.resolve_xref(env, document, app.builder, role, f"fnnet.{target}", node, content)
+    domain, target = env.get_domain("py"), node.get("reftarget", "")
+    names = [f"fnnet.{target}", target] if "." not in target else []
+    known = [name for name in names if name in domain.objects]
+    where = (env, node["refdoc"], app.builder, "obj")
+    return domain.resolve_xref(*where, known[0], node, content) if known else None
 
 
 def _linked(app: Any, doctree: Any) -> None:
