@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fnnet.training import DivergenceError, train, train_step
     from fnnet.regularization import clip_by_global_norm, decay_weights, dropout_masks, l2_penalty
     from fnnet.regularization import moving_average, smooth_labels, stop_early
+    from fnnet.curvature import check_grads, gauss_newton_vector, hessian_vector, layer_inputs
     from fnnet.data.distortions import distort
     from fnnet.storage.archives import CheckpointError
     from fnnet.storage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -52,6 +53,7 @@ __all__ = [
     "DivergenceError", "train", "train_step", "Prepared", "prepare", "train_epoch",
     "clip_by_global_norm", "decay_weights", "dropout_masks", "l2_penalty",
     "moving_average", "smooth_labels", "stop_early",
+    "layer_inputs", "hessian_vector", "gauss_newton_vector", "check_grads",
     "distort",
     "CheckpointError", "Checkpoint", "load_checkpoint", "save_checkpoint",
     "DownloadError", "load_dataset", "load_digits",
@@ -72,6 +74,9 @@ _LATER = {
     "fnnet.regularization": (
         "clip_by_global_norm", "decay_weights", "dropout_masks", "l2_penalty",
         "moving_average", "smooth_labels", "stop_early",
+    ),
+    "fnnet.curvature": (
+        "check_grads", "gauss_newton_vector", "hessian_vector", "layer_inputs",
     ),
     "fnnet.data.distortions": ("distort",),
     "fnnet.storage.archives": ("CheckpointError",),

@@ -7,6 +7,7 @@ From there on arrays are what they should be, and the equations stand alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -50,7 +51,10 @@ def check_network(params: Params) -> None:
             f"params must be arrays of float32 or float64, got {dtype}: "
             "write tree_map(lambda leaf: leaf.astype(np.float32), params)"
         )
-    _check_layout(layout_of(params), params.activation, params.output)
+    names = params.activation, params.output
+    with suppress(TypeError):  # of what cannot be hashed: it is named below
+        return _check_layout(layout_of(params), *names)
+    return _check_layout.__wrapped__(layout_of(params), *names)
 
 
 def finite_network(params: Params) -> None:

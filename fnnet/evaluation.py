@@ -36,7 +36,8 @@ def evaluate(params: Params, split: Split, *, weights: npt.ArrayLike | None = No
 
     Returns
     -------
-    evaluation : of an ensemble the means over its members, which are there, too, as `members`
+    evaluation : of an ensemble the means over its members, which are there, too, as `members`. One
+        whose loss is no finite number has diverged and does not count, unless all have
 
     Raises
     ------
@@ -55,10 +56,11 @@ def evaluate(params: Params, split: Split, *, weights: npt.ArrayLike | None = No
     if not params.layers[0].w.shape[:-2]:
         return _one(params, split)
     each = tuple(_one(member, split) for member in members(params))
+    sound = [one for one in each if math.isfinite(one.loss)] or each
     loss, accuracy, r2 = (
-        float(np.mean([getattr(one, name) for one in each])) for name in ("loss", "accuracy", "r2")
+        float(np.mean([getattr(one, name) for one in sound])) for name in ("loss", "accuracy", "r2")
     )
-    counts = [one.confusion for one in each if one.confusion is not None]
+    counts = [one.confusion for one in sound if one.confusion is not None]
     confusion = np.sum(counts, axis=0) if counts else None
     return Evaluation(loss, accuracy, confusion, r2, each)
 

@@ -44,7 +44,15 @@ class Pass(NamedTuple):
 
 
 def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> FloatArray:
-    """Logits of the network, equations (1) and (2).
+    r"""Logits of the network, equations (1) and (2).
+
+    .. math::
+
+        H = f(X W_1 + b_1) \tag{1}
+
+        Z = H W_2 + b_2 \tag{2}
+
+    Here f is the activation. More hidden layers repeat (1).
 
     Parameters
     ----------
@@ -76,7 +84,11 @@ def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> Flo
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """Class probabilities, equation (3): exp(z) / sum(exp(z)) over the last axis.
+    r"""Class probabilities, equation (3): exp(z) / sum(exp(z)) over the last axis.
+
+    .. math::
+
+        P_{nk} = \frac{e^{Z_{nk}}}{\sum_j e^{Z_{nj}}} \tag{3}
 
     Each row's maximum is subtracted first, which changes nothing but keeps exp from overflowing.
 
@@ -108,7 +120,11 @@ def log_softmax(logits: FloatArray) -> FloatArray:
 
 
 def cross_entropy(logits: FloatArray, y: npt.ArrayLike) -> float:
-    """Mean cross-entropy of softmax(logits) against the labels, equation (4), in nats.
+    r"""Mean cross-entropy of softmax(logits) against the labels, equation (4), in nats.
+
+    .. math::
+
+        L = -\frac{1}{N} \sum_{n,k} Y_{nk} \log P_{nk} \tag{4}
 
     Parameters
     ----------
@@ -201,7 +217,23 @@ def losses(
 def grads(
     params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
 ) -> Params:
-    """The exact gradient of `loss` with respect to the parameters, equations (5) to (10).
+    r"""The exact gradient of `loss` with respect to the parameters, equations (5) to (10).
+
+    .. math::
+
+        \frac{∂L}{∂Z} = \frac{1}{N} (P - Y) \tag{5}
+
+        \frac{∂L}{∂W_2} = H^⊤ \frac{∂L}{∂Z} \tag{6}
+
+        \frac{∂L}{∂b_2} = \sum_n \left(\frac{∂L}{∂Z}\right)_n \tag{7}
+
+        \frac{∂L}{∂Z_1} = \left(\frac{∂L}{∂Z} W_2^⊤\right) ⊙ f'(Z_1) \tag{8}
+
+        \frac{∂L}{∂W_1} = X^⊤ \frac{∂L}{∂Z_1} \tag{9}
+
+        \frac{∂L}{∂b_1} = \sum_n \left(\frac{∂L}{∂Z_1}\right)_n \tag{10}
+
+    Here :math:`Z_1 = X W_1 + b_1`. More hidden layers repeat (8) to (10).
 
     Parameters, errors: as `loss`. The result has the parameters' shapes and dtype.
 

@@ -58,8 +58,8 @@ def sigmoid_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray
 
     Keras and PyTorch average over K as well.
     """
-    losses = z.clip(0, np.inf) - z * y + np.log1p(np.exp(-np.abs(z)))
-    return sigmoid(z), losses.sum(axis=-1, keepdims=True)
+    losses = z.clip(0, np.inf) - z * y + np.log1p(np.exp(-np.abs(z)))  # (4a)
+    return sigmoid(z), losses.sum(axis=-1, keepdims=True)  # (3a)
 
 
 def identity_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -68,7 +68,7 @@ def identity_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArra
     Keras and PyTorch average over K as well and have no half; scikit-learn's `MLPRegressor` has the
     half and averages over K.
     """
-    return z, (0.5 * (z - y) ** 2).sum(axis=-1, keepdims=True)
+    return z, (0.5 * (z - y) ** 2).sum(axis=-1, keepdims=True)  # (3b) (4b)
 
 
 OUTPUTS = {

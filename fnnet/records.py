@@ -28,7 +28,8 @@ class Evaluation:
         and above 4,096 classes. Weights do not count here
     r2 : coefficient of determination of each of the K numbers, averaged, as scikit-learn's
         `r2_score`; NaN for classes and labels, and of a single sample
-    members : of an ensemble one evaluation for each member; the figures above are their means
+    members : of an ensemble one evaluation for each member; the figures above are means over
+        those that have not diverged, whose loss is finite, or over all if none is
     """
 
     loss: float
@@ -57,7 +58,8 @@ class Metrics:
     test_loss, test_accuracy : on the split given as test; NaN where none was given
     seconds : time spent training in this epoch, evaluation excluded
     train_r2, test_r2 : coefficients of determination, for a network that predicts numbers; else NaN
-    members : of an ensemble the metrics of each member; the figures above are their means
+    members : of an ensemble the metrics of each member; the figures above are means over those that
+        have not diverged, as `Evaluation` has them
     """
 
     epoch: int

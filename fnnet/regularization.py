@@ -155,6 +155,13 @@ def decay_weights(params: Params, amount: float | FloatArray) -> Params:
     ------
     ValueError
         If an amount lies outside [0, 1], or they are not as many as members.
+
+    Examples
+    --------
+    >>> from fnnet import Layer
+    >>> decayed = decay_weights(Params((Layer(np.array([[2.0], [4.0]]), np.ones(1)),)), 0.25)
+    >>> decayed.layers[0].w.tolist(), decayed.layers[0].b.tolist()
+    ([[1.5], [3.0]], [1.0])
     """
     arguments.check_network(params)
     check_setting("amount", amount, 0, math.nextafter(1, 2), params, "[0, 1]")
@@ -224,6 +231,13 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
     ------
     ValueError
         If the bound is not a finite number >= 0.
+
+    Examples
+    --------
+    >>> from fnnet import Layer
+    >>> steep = Params((Layer(np.array([[3.0], [4.0]]), np.zeros(1)),))
+    >>> clip_by_global_norm(steep, 1.0).layers[0].w.round(3).tolist()
+    [[0.6], [0.8]]
     """
     check_not_negative("bound", bound)
     instance_of(Params, "grads", grads)
@@ -275,6 +289,13 @@ def moving_average(
     ------
     ValueError
         If the trees differ in structure, the decay lies outside [0, 1) or the step is below 1.
+
+    Examples
+    --------
+    >>> from fnnet import Layer
+    >>> zeros, ones = (Params((Layer(np.full((2, 1), n), np.full(1, n)),)) for n in (0.0, 1.0))
+    >>> moving_average(zeros, ones, 0.9).layers[0].b.round(3)
+    array([0.1])
     """
     check_share("decay", decay)
     if not same_structure(average, params):

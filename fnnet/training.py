@@ -122,7 +122,8 @@ def train(
     ----------
     state : where to start: parameters with what an optimizer knows of them. Those of an ensemble
         train side by side: each record has the means over the members, and each member's own
-        figures. A member that diverges goes on as NaN and the others go on as they are
+        figures. A member that diverges goes on as NaN, the others go on as they are, and the means
+        are theirs
     train : what to train on
     test : what to report besides; never trained on
     rng : generator, which advances by one permutation an epoch, the state of one, or a seed

@@ -104,7 +104,7 @@ def tree_map(f: Callable[..., FloatArray], tree: T, /, *rest: T) -> T:
 
     Parameters
     ----------
-    f : called as f(leaf, *leaves of rest); returns an array
+    f : called as ``f(leaf, *leaves_of_rest)``; returns an array
     tree, rest : trees of one structure; the shapes of their leaves may differ
 
     Raises

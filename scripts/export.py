@@ -11,6 +11,9 @@ of the data that the network learned, and the time of one image at a time.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
 import argparse
 import json
 import statistics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,34 @@ def test_a_matrix_is_an_array_like_any_other() -> None:
     expected, right = fnnet.loss_and_grads(fnnet.Params((layer,)), x, np.array([1]))
     assert loss == expected
     assert fnnet.tree_equal(gradient, right)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda params: fnnet.forward(params, np.ones((1, 3))),
+        lambda params: fnnet.grads(params, np.ones((1, 3)), [0]),
+        lambda params: fnnet.rmsprop_init(params),
+    ],
+)
+@pytest.mark.parametrize("field", ["activation", "output"])
+@pytest.mark.parametrize("name", [["relu"], {"softmax": 1}, np.array(["relu"]), bytearray(b"relu")])
+def test_a_name_that_is_no_text_is_told_by_its_argument(use: Any, field: str, name: Any) -> None:
+    params = replace(fnnet.init_params(0, (3, 2), np.float64), **{field: name})
+    with pytest.raises(ValueError, match=rf"{field} must be one of '\w+', .*, got "):
+        use(params)
+
+
+def test_functions_that_cannot_be_hashed_make_an_activation() -> None:
+    class Identity:
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Identity)
+
+        def __call__(self, z: Any, h: Any = None) -> Any:
+            return np.array(z) if h is None else np.ones_like(z)
+
+    own = fnnet.Activation("own", Identity(), Identity())
+    params = fnnet.init_params(0, (3, 4, 2), activation=own)
+    x = np.ones((1, 3), np.float32)
+    expected = fnnet.forward(replace(params, activation="identity"), x)
+    np.testing.assert_array_equal(fnnet.forward(params, x), expected)

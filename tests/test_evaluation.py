@@ -227,16 +227,24 @@ def test_an_ensemble_may_have_two_axes() -> None:
     np.testing.assert_allclose(losses, [evaluate(one, data).loss for one in members])
 
 
-def test_a_member_of_no_numbers_leaves_the_others_their_figures() -> None:
-    good, bad = problem("softmax")[0], problem("softmax", seed=1)[0]
-    bad = fnnet.tree_map(lambda leaf: leaf * np.nan, bad)
-    data = split_of("softmax")
-    result = evaluate(stacked(good, bad), data)
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_means_are_over_the_members_that_have_not_diverged(output: str, factor: float) -> None:
+    good, bad = problem(output)[0], problem(output, seed=1)[0]
+    data = split_of(output)
+    with np.errstate(invalid="ignore", over="ignore"):
+        bad = fnnet.tree_map(lambda leaf: leaf * factor, bad)
+        result = evaluate(stacked(good, bad), data)
+        lost = evaluate(stacked(bad, bad), data)
     expected = evaluate(good, data)
-    assert result.members[0].accuracy == expected.accuracy
-    assert result.members[0].loss == pytest.approx(expected.loss)
-    assert math.isnan(result.members[1].loss)
-    assert result.members[1].accuracy == 0
+    for figures in (result, result.members[0]):
+        for name in ("loss", "accuracy", "r2"):
+            wanted = getattr(expected, name)
+            assert getattr(figures, name) == pytest.approx(wanted, nan_ok=True)
+        assert np.array_equal(np.asarray(figures.confusion), np.asarray(expected.confusion))
+    assert not math.isfinite(result.members[1].loss)
+    assert not math.isfinite(lost.loss)
+    assert output == "identity" or result.members[1].accuracy == 0
 
 
 # In the loop

@@ -220,7 +220,7 @@ def test_curves_of_an_ensemble_have_a_band_from_the_least_to_the_greatest_member
         assert heights.max() == pytest.approx(top)
     note = figure.get_supxlabel()
     assert "mean of 2 members" in note
-    assert "1 diverged" in note
+    assert "left out: 1 that diverged" in note
     figure.draw_without_rendering()
 
 

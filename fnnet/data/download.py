@@ -232,12 +232,15 @@ def _install(part: Part, file: RemoteFile, target: Path) -> None:
 def _fetch_from(
     url: str, file: RemoteFile, out: BinaryIO, show: Callable[[int], None], timeout: float
 ) -> None:
-    """Complete and verify the part `out` from one mirror, or raise the last `Refusal`."""
-    began, attempt = time.monotonic(), 1
+    """Complete and verify the part `out` from one mirror, or raise the last `Refusal`.
+
+    All attempts that bring nothing share twice the time-out, pauses included.
+    """
+    began, attempt, patience = time.monotonic(), 1, timeout
     while True:
         before, tried = out.seek(0, os.SEEK_END), time.monotonic()
         try:
-            inherited = _append(url, file, out, show, timeout)
+            inherited = _append(url, file, out, show, patience)
             if damage := _damage(out, file):
                 # The fault may lie in the bytes that were there before, not with this mirror.
                 raise Refusal(damage, retry=inherited, restart=True)
@@ -248,9 +251,12 @@ def _fetch_from(
                 out.truncate(0)
             if gained >= MIN_RATE * (now - tried) > 0:
                 began = now  # it was slow to fail, but not to deliver
-            if not refusal.retry or attempt == _ATTEMPTS or now - began > timeout:
+            pause = _PAUSE * 2 ** (attempt - 1)
+            left = began + 2 * timeout - now - pause
+            if not refusal.retry or attempt == _ATTEMPTS or left <= 0:
                 raise
-        time.sleep(_PAUSE * 2 ** (attempt - 1))
+        time.sleep(pause)
+        patience = min(timeout, left / 2)  # an answer may take as long as what comes after it
         attempt += 1
 
 

@@ -44,7 +44,7 @@ def stream_from(url: str, size: int, start: int, timeout: float) -> Generator[Ev
     first = offset = start
     try:
         with _exchange(url, size, start, timeout) as receive:
-            first, _ = receive(time.monotonic() + timeout, f"no answer in {timeout:g} seconds")
+            first, _ = receive(time.monotonic() + timeout, f"no answer in {timeout:.3g} seconds")
             deadline = time.monotonic() + timeout
             offset = first
             while offset < size:

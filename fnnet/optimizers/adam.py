@@ -81,10 +81,13 @@ def adam_init(
 
 
 def adam_update(state: AdamState, grads: Params) -> AdamState:
-    """One step of Adam (Kingma and Ba 2015, algorithm 1), the t-th.
+    r"""One step of Adam (Kingma and Ba 2015, algorithm 1), the t-th.
 
-    m ← β₁ m + (1 - β₁) g and v ← β₂ v + (1 - β₂) g², then
-    w ← w - η (m / (1 - β₁ᵗ)) / (√(v / (1 - β₂ᵗ)) + ε).
+    .. math::
+
+        m ← β_1 m + (1 - β_1) g, \quad v ← β_2 v + (1 - β_2) g^2
+
+        w ← w - η \frac{m / (1 - β_1^t)}{\sqrt{v / (1 - β_2^t)} + ε}
 
     This is `torch.optim.Adam`, and optax's `adam`. Keras and the paper's faster variant add ε to
     √v before the bias is taken out, which makes it larger in the first steps.

@@ -107,17 +107,28 @@ def rmsprop_init(
 
 
 def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
-    """One step of RMSProp, equations (11) and (12).
+    r"""One step of RMSProp, equations (11) and (12).
+
+    .. math::
+
+        v ← ρ v + (1 - ρ) g^2 \tag{11}
+
+        w ← w - η \frac{g}{\sqrt{v} + ε} \tag{12}
 
     The rule of Hinton's lecture 6e (2012) and of `torch.optim.RMSprop`: the mean squares start at
     zero and eps stands outside the root. optax and Keras put it inside by default
     (``eps_in_sqrt=True``); TensorFlow 1 did, too, and started the mean squares at one
     (``initial_scale=1``).
 
-    With momentum μ the step is taken along a velocity, u ← μ u + g / (√v + ε), w ← w - η u. Keras
-    and optax have η inside of u, which is the same as long as η is constant. Centered (Graves
-    2013), v is replaced in (12) by v - m² with m ← ρ m + (1 - ρ) g; where rounding makes that
-    negative it counts as zero (PyTorch then has NaN).
+    With momentum μ the step is taken along a velocity:
+
+    .. math::
+
+        u ← μ u + \frac{g}{\sqrt{v} + ε}, \quad w ← w - η u
+
+    Keras and optax have η inside of u, which is the same as long as η is constant. Centered (Graves
+    2013), v is replaced in (12) by :math:`v - m^2` with :math:`m ← ρ m + (1 - ρ) g`; where rounding
+    makes that negative it counts as zero (PyTorch then has NaN).
 
     Parameters
     ----------

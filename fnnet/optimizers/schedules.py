@@ -28,13 +28,22 @@ def constant(rate: float) -> Schedule:
     Parameters
     ----------
     rate : >= 0
+
+    Examples
+    --------
+    >>> constant(0.1)(1000)
+    0.1
     """
     rate = check_not_negative("rate", rate)
     return lambda step: rate
 
 
 def cosine(rate: float, steps: int, end: float = 0.0) -> Schedule:
-    """Half a period of a cosine, from a rate down to another, which then stays.
+    r"""Half a period of a cosine, from a rate down to another, which then stays.
+
+    .. math::
+
+        η_t = η_e + (η_0 - η_e) \frac{1 + \cos(π t / T)}{2}
 
     Loshchilov and Hutter (2017), without restarts.
 

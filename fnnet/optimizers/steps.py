@@ -37,14 +37,14 @@ def step_by_blocks(
 
     Parameters
     ----------
-    rule : called as rule(g, rate, w, *memory) with vectors of one length: the gradient, the
+    rule : called as ``rule(g, rate, w, *memory)`` with vectors of one length: the gradient, the
         learning rate (or a float), the parameters, and the optimizer's other trees, None where it
         has none; returns the new parameters and memory, None where there is none
     state : the optimizer before the step, with `params`, `step` and `learning_rate`
     grads : the gradient
     memory : names of the state's other trees
     in_place : the same rule in a second form, for NumPy's arrays: called as
-        in_place(g, rate, w, *memory, new_w, *new_memory), writes into the last ones
+        ``in_place(g, rate, w, *memory, new_w, *new_memory)``, writes into the last ones
 
     Raises
     ------

@@ -33,7 +33,8 @@ def plot_history(history: Iterable[Metrics | Epoch[Any]], held_out: str = "test"
 
     For a network that predicts numbers the coefficient of determination R² stands in the place of
     the accuracy; where it ends above 0, its axis begins at 0, no better than the mean. Of an
-    ensemble the lines are the means and the bands reach from the least to the greatest member.
+    ensemble the lines are the means and the bands reach from the least to the greatest member, both
+    of those that have not diverged.
 
     Parameters
     ----------
@@ -114,9 +115,15 @@ def _loss_title(rows: Sequence[Metrics]) -> str:
 
 def _members_note(row: Metrics) -> str:
     count = len(row.members)
-    lost = int(np.isnan(_values(row.members, "train", "loss")).sum())
-    diverged = f"; {lost} diverged" if lost else ""
+    lost = count - len(_sound(row))
+    diverged = f"; left out: {lost} that diverged" if lost else ""
     return f"lines: mean of {count} members; bands: from the least to the greatest{diverged}"
+
+
+def _sound(row: Metrics) -> list[Metrics]:
+    """The members that have not diverged."""
+    losses = _values(row.members, "train", "loss")
+    return [member for member, loss in zip(row.members, losses, strict=True) if np.isfinite(loss)]
 
 
 def _draw_curve(
@@ -133,7 +140,7 @@ def _draw_curve(
     if np.isnan(values).all():
         return
     epochs = [row.epoch for row in rows]
-    members = [scale * _values(row.members, split, name) for row in rows]
+    members = [scale * _values(_sound(row), split, name) for row in rows]
     bounds = [
         (np.nanmin(m), np.nanmax(m)) if np.isfinite(m).any() else (np.nan,) * 2 for m in members
     ]

@@ -20,6 +20,7 @@ LEAST_HEADER = 2**16  # bytes that a header of version 1 may have whatever the l
 LEAST_MEMBER = 100  # bytes that a member takes, its entry in the directory included
 DIRECTORY_ENTRY = b"PK\1\2"
 DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip knows: equal contents are equal bytes
+NPY_1_0 = b"\x93NUMPY\1\0"
 NPY_HEADER = re.compile(  # as NumPy writes it; nothing is evaluated
     rb"\{'descr': '([<>|][biufcmMOSUV]\d*)', 'fortran_order': (True|False), "
     rb"'shape': \(([-\d, ]*)\), \} *\n"
@@ -91,7 +92,7 @@ def _check_header(text: bytes, limit: int) -> None:
     if len(text) <= LEAST_HEADER:
         return
     old = re.match(rb'\s*\{\s*"format": "[^"]*", "version": 1,', text) is not None
-    most = min(limit // 8, LONGEST_OLD_HEADER) if old else LONGEST_HEADER
+    most = min(limit // 8, LONGEST_OLD_HEADER if old else LONGEST_HEADER)
     if len(text) > most:
         raise CheckpointError(f"its header has {len(text):,} bytes, expected at most {most:,}")
 
@@ -109,12 +110,11 @@ def array_of(
     if name not in members:
         raise CheckpointError(f"expected a member {name}, which is missing")
     content = members[name]
-    if content.startswith(b"\x93NUMPY") and content[6:8] != b"\1\0":
-        raise CheckpointError(f"{name}: expected version 1.0 of the npy format")
     start = 10 + int.from_bytes(content[8:10], "little")
     header = NPY_HEADER.fullmatch(content, 10, start)
-    if header is None:
-        raise ValueError(f"{name}: expected {dtype} {shape!s:.99}, got {content[10:99]!r}")
+    if header is None or not content.startswith(NPY_1_0):
+        expected = f"{dtype} {shape!s:.99} in version 1.0 of the npy format"
+        raise CheckpointError(f"{name}: expected {expected}, got {content[:80]!r:.120}")
     got_dtype, fortran = np.dtype(header[1].decode()), header[2] == b"True"
     got_shape = tuple(int(size) for size in header[3].split(b",") if size)
     if (

@@ -183,6 +183,16 @@ def load_checkpoint(
     CheckpointError
         If it is not a whole checkpoint, or holds a key, an optimizer or an activation that this
         version does not know.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from fnnet import init_params, sgd_init
+    >>> run = Checkpoint(sgd_init(init_params(0, (3, 2))), np.random.default_rng(0), epoch=7)
+    >>> with TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/run.npz", run)
+    ...     load_checkpoint(f"{folder}/run.npz").epoch
+    7
     """
     if optimizer is not None and optimizer not in OPTIMIZERS:
         raise TypeError(f"optimizer must be one of {_known()} or None, got {optimizer!r:.99}")
@@ -280,7 +290,10 @@ def _checkpoint(
 
 
 def _extra(header: dict[str, Any], members: dict[str, bytes]) -> dict[str, Any]:
-    extra = dict(header.get("extra", {}))
+    found = header.get("extra", {})
+    if not isinstance(found, dict):
+        raise CheckpointError(f"extra must be an object of names and values, got {found!r:.60}")
+    extra = dict(found)
     for i, (name, dtype, shape) in enumerate(header.get("arrays", [])):
         if not isinstance(name, str) or name in extra or np.dtype(dtype).kind not in "biuf":
             raise CheckpointError(f"extra: expected arrays of numbers, got {name!r:.60}")

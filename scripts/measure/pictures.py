@@ -1,13 +1,16 @@
 """How often scripts/predict.py's reading of pictures is right, by kind of picture: a table.
 
+    python scripts/measure/pictures.py runs/checkpoint.npz --data-dir DIR
+
 Photographs are imitated from test digits of MNIST that the network itself reads: the digit is
 drawn large in ink on a page, then light falls on it, lines are printed on it, and so on. Seeds are
 fixed, so that two runs print the same table.
-
-    python scripts/measure/pictures.py runs/checkpoint.npz --data-dir DIR
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
 
 import argparse
 import io

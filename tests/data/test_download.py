@@ -187,6 +187,22 @@ def test_no_way_to_stretch_an_answer_lasts_twice_the_time_out(
         assert nobody_is_left_waiting()
 
 
+@pytest.mark.parametrize("late", [m.status(503), m.status(416), m.hang_up], ids=[503, 416, "cut"])
+def test_passing_faults_that_come_late_share_twice_the_time_out(
+    tmp_path: Path, late: m.Behaviour
+) -> None:
+    def respond(handler: BaseHTTPRequestHandler, content: bytes) -> None:
+        time.sleep(0.9)
+        late(handler, content)
+
+    with m.mirror(FILES, respond) as server:
+        began = time.monotonic()
+        with pytest.raises(DownloadError):
+            fetch(FILE, tmp_path, [server.url], timeout=1.0)
+        assert time.monotonic() - began < 2.0
+        assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize("behaviour", [m.endless_redirect, m.dripping_trailers])
 def test_an_end_that_never_comes_is_not_waited_for(tmp_path: Path, behaviour: m.Behaviour) -> None:
     with m.mirror(FILES, behaviour) as server:

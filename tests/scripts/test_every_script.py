@@ -43,8 +43,6 @@ def test_help_opens_with_a_sentence_and_an_example(name: str, tmp_path: Path) ->
     safe = {"PYTHONSAFEPATH": "1", "COLUMNS": "100"}
     result = start(str(path_of(name)), "--help", folder=tmp_path, **safe)
     assert (result.returncode, result.stderr) == (0, b"")
-    if name in ("predict", "pictures"):
-        pytest.skip("opens otherwise: its docstring has no example below its first line")
     first, blank, example, *rest = result.stdout.decode().splitlines()
     assert first.count(".") + first.count("?") + first.count(":") >= 1
     assert first.endswith((".", "?"))
@@ -120,7 +118,7 @@ runpy.run_path(script, run_name="__main__")
 
 @posix
 @pytest.mark.parametrize("module", ["argparse", "numpy", "fnnet", "fnnet.optimizers.states"])
-@pytest.mark.parametrize("name", ["train", "lbfgs", "scaling", "train_mpi"])
+@pytest.mark.parametrize("name", ["train", "predict", "lbfgs", "scaling", "train_mpi"])
 def test_interrupted_while_it_is_imported_a_script_ends_without_a_word(
     tmp_path: Path, name: str, module: str
 ) -> None:
