@@ -139,7 +139,7 @@ def test_a_likely_mistake_is_answered_with_what_to_write() -> None:
             mistake()
     with pytest.raises(ValueError, match="x must be an array: its rows differ in length"):
         fnnet.forward(PARAMS, [[1.0], [2.0, 3.0]])
-    with pytest.raises(AttributeError, match="attribute .plots.: write import fnnet"):
+    with pytest.raises(AttributeError, match=r"attribute .plots.: write import fnnet"):
         fnnet.__getattr__("plots")
 
 

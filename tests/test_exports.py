@@ -357,6 +357,17 @@ FORMATS: dict[str, Callable[[fnnet.Params], object]] = {
 }
 
 
+@pytest.mark.parametrize("form", ["onnx", "c"])
+def test_an_activation_that_an_export_does_not_know_is_refused(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnx", reason="onnx is not installed")
+    monkeypatch.setitem(ACTIVATIONS, "new", ACTIVATIONS["tanh"])
+    with pytest.raises(ValueError, match=r"activation 'new' has no form in .* yet: add it to"):
+        FORMATS[form](network(activation="new"))
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_activations_of_your_own_ensembles_and_what_is_not_finite_are_refused(form: str) -> None:
     make = FORMATS[form]
