@@ -1,4 +1,16 @@
-"""fnnet: feed-forward neural networks as pure functions over NumPy arrays."""
+"""fnnet: feed-forward neural networks as pure functions over NumPy arrays.
+
+The modules, from the ground up; each imports only from those before it (`tests/test_house.py`):
+
+- plain values: `checks`, `randomness`, `trees` (trees of arrays in one vector)
+- the network: `activations`, `outputs`, `params`, `arguments` (every check of an argument),
+  `network` (equations 1 to 10)
+- learning: `optimizers` (11 and 12 in `optimizers.rmsprop`), `regularization`
+- `data`: splits and batches, data sets, downloads, distortions
+- `records`, `evaluation`, `storage` (files, checkpoints)
+- loops: `ragged` (an epoch that skips zeros), `training`
+- what few need at once: `curvature`, `plots`, `pictures`, `exports`, `interop` (JAX)
+"""
 
 # ruff: noqa: I001, RUF022  # the order of the README's table, not the alphabet's
 # fmt: off
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
     from fnnet.training import DivergenceError, train, train_step
     from fnnet.regularization import clip_by_global_norm, decay_weights, dropout_masks, l2_penalty
     from fnnet.regularization import moving_average, smooth_labels, stop_early
+    from fnnet.curvature import check_grads, gauss_newton_vector, hessian_vector, layer_inputs
     from fnnet.data.distortions import distort
     from fnnet.storage.archives import CheckpointError
     from fnnet.storage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -52,6 +65,7 @@ __all__ = [
     "DivergenceError", "train", "train_step", "Prepared", "prepare", "train_epoch",
     "clip_by_global_norm", "decay_weights", "dropout_masks", "l2_penalty",
     "moving_average", "smooth_labels", "stop_early",
+    "layer_inputs", "hessian_vector", "gauss_newton_vector", "check_grads",
     "distort",
     "CheckpointError", "Checkpoint", "load_checkpoint", "save_checkpoint",
     "DownloadError", "load_dataset", "load_digits",
@@ -73,6 +87,9 @@ _LATER = {
         "clip_by_global_norm", "decay_weights", "dropout_masks", "l2_penalty",
         "moving_average", "smooth_labels", "stop_early",
     ),
+    "fnnet.curvature": (
+        "check_grads", "gauss_newton_vector", "hessian_vector", "layer_inputs",
+    ),
     "fnnet.data.distortions": ("distort",),
     "fnnet.storage.archives": ("CheckpointError",),
     "fnnet.storage.checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
@@ -91,7 +108,8 @@ if not TYPE_CHECKING:  # else a type checker would believe in any name at all
             if name in names:
                 value = globals()[name] = getattr(import_module(module), name)
                 return value
-        raise AttributeError(f"module 'fnnet' has no attribute {name!r}")
+        hint = f": write import fnnet.{name}" if name in ("exports", "pictures", "plots") else ""
+        raise AttributeError(f"module 'fnnet' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Curvature: exact products of the Hessian, and of the Gauss-Newton matrix, with a vector.
+r"""Curvature: exact products of the Hessian, and of the Gauss-Newton matrix, with a vector.
 
 Neither matrix is ever made: for 784-128-10 it would have 10¹⁰ numbers. Pearlmutter's operator
 R{·} = d/dε at W + ε V, b + ε c, the derivative along a direction (V, c), goes once through the
@@ -9,21 +9,35 @@ without a sign are element by element.
 
 The way there, of each layer:
 
-    R{Z} = H V + c + R{H} W                                   (13)
-    R{H} = f' R{Z}, the input of the layer after it           (14)
+.. math::
+
+    R\{Z\} = H V + c + R\{H\} W \tag{13}
+
+    R\{H\} = f' R\{Z\}, \text{ the input of the layer after it} \tag{14}
 
 The predictions, and the derivative of the loss with respect to the logits:
 
-    softmax: R{P} = P (R{Z} - sum(P R{Z})), sigmoid: R{P} = P (1 - P) R{Z}, identity: R{P} = R{Z}
-                                                              (15)
-    R{dL/dZ} = s R{P} / sum(s)                                (16)
+.. math::
+
+    R\{P\} = \begin{cases}
+    P (R\{Z\} - \sum P R\{Z\}) & \text{softmax} \\
+    P (1 - P) R\{Z\} & \text{sigmoid} \\
+    R\{Z\} & \text{identity}
+    \end{cases} \tag{15}
+
+    R\{∂L/∂Z\} = s R\{P\} / \sum s \tag{16}
 
 The way back, of each layer, from the last one to the first:
 
-    R{dL/dW} = Hᵀ R{dL/dZ} + R{H}ᵀ dL/dZ                      (17)
-    R{dL/db} = sum of R{dL/dZ} over the samples               (18)
-    R{dL/dH} = R{dL/dZ} Wᵀ + dL/dZ Vᵀ                         (19)
-    R{dL/dZ} = f' R{dL/dH} + f'' R{Z} dL/dH, a layer before   (20)
+.. math::
+
+    R\{∂L/∂W\} = H^⊤ R\{∂L/∂Z\} + R\{H\}^⊤ ∂L/∂Z \tag{17}
+
+    R\{∂L/∂b\} = \sum_n R\{∂L/∂Z\}_n \tag{18}
+
+    R\{∂L/∂H\} = R\{∂L/∂Z\} W^⊤ + ∂L/∂Z \, V^⊤ \tag{19}
+
+    R\{∂L/∂Z\} = f' R\{∂L/∂H\} + f'' R\{Z\} ∂L/∂H, \text{ a layer before} \tag{20}
 
 (17) and (18) are the product with the Hessian. The product with the Gauss-Newton matrix Jᵀ M J, J
 the Jacobian of the logits and M the Hessian of the loss with respect to them, is (13) to (16), then
@@ -48,7 +62,7 @@ from fnnet import arguments
 from fnnet.activations import Derivative, activation_of, zero
 from fnnet.arguments import Batch
 from fnnet.checks import FloatArray, check_not_negative, instance_of, is_array, whole_number
-from fnnet.network import Pass, affine, backward_pass, forward_pass
+from fnnet.network import Pass, affine, backward_pass, forward_pass, logits_grads
 from fnnet.outputs import output_of
 from fnnet.params import Params
 from fnnet.randomness import Seed, generator
@@ -169,8 +183,8 @@ def hessian_vector(
     done = forward_pass(params, b.x, b.masks)
     moved = _moved(params, v, done)
     p = output_of(params.output).predictions(done.logits)
-    dz = b.s * (p - b.y) / b.total
-    return _moved_backward(params, v, done, moved, dz, _moved_dz(params, b, p, moved))
+    rdz = _moved_dz(params, b, p, moved)
+    return _moved_backward(params, v, done, moved, logits_grads(p, b), rdz)
 
 
 def gauss_newton_vector(
@@ -264,10 +278,10 @@ def _moved_dz(params: Params, b: Batch, p: FloatArray, moved: Moved) -> FloatArr
 def _moved_backward(
     params: Params, v: Params, done: Pass, moved: Moved, dz: FloatArray, rdz: FloatArray
 ) -> Params:
-    ddf, product = _second_derivative(params), empty_like(params)
+    ddf, blank = _second_derivative(params), empty_like(params)
     ones = np.ones_like(dz, shape=dz.shape[-2:-1])
     for i in reversed(range(len(params.layers))):
-        out = product.layers[i]
+        out = blank.tree.layers[i]
         np.matmul(done.h[i].mT, rdz, out=out.w)
         if i:
             np.add(out.w, moved.rh[i - 1].mT @ dz, out=out.w)  # (17)
@@ -280,7 +294,7 @@ def _moved_backward(
             if ddf is not None:
                 rdz += ddf(done.z[j], done.a[j]) * moved.rz[j] * dh  # (20)
             dz = moved.slopes[j] * dh
-    return sealed(product)
+    return sealed(blank)
 
 
 def check_grads(
@@ -297,7 +311,7 @@ def check_grads(
     (f(w + h u) - f(w - h u)) / 2h. Four steps h are tried, of which the best counts: where h is
     large the function bends, where it is small rounding shows. What is wrong is wrong for all.
 
-    The error is relative, |claimed - measured| / max(|claimed|, |measured|), since what is small
+    The error is relative, ``|claimed - measured| / max(|claimed|, |measured|)``: what is small
     depends on the gradient. What to make of it (after the notes of Stanford's course CS231n):
     below 1e-7 the gradient is right; up to 1e-4 it may be, if f has kinks, as "relu" has, but not
     where all is smooth; above 1e-2 it is wrong. At a kink itself no gradient agrees: start from

@@ -25,8 +25,10 @@ def register_jax() -> None:
 
     Examples
     --------
+    >>> import jax  # doctest: +SKIP
+    >>> from fnnet import init_params
     >>> register_jax()  # doctest: +SKIP
-    >>> jax.tree.map(jnp.shape, init_params(0, (3, 2)))  # doctest: +SKIP
+    >>> jax.tree.map(jax.numpy.shape, init_params(0, (3, 2)))  # doctest: +SKIP
     Params((Layer((3, 2), (2,)),))
     """
     try:

@@ -34,14 +34,12 @@ SCHEMES = {"tanh": "glorot", "sigmoid": "glorot", "identity": "lecun"}  # "he" f
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Layer(Tree):
-    """One affine layer.
+    """One affine layer. Both arrays are read-only: one that fnnet did not make is copied.
 
     Attributes
     ----------
     w : (inputs, outputs) float array, the weights
     b : (outputs,) float array, the biases
-
-    Both are read-only: a NumPy array that fnnet did not make is copied on the way in.
     """
 
     w: FloatArray

@@ -17,6 +17,7 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from fnnet_scripts.options import Parser, UsageError, at_least, exit_code, folder
 from fnnet_scripts.page.pages import Pages, Shelf
@@ -24,6 +25,7 @@ from fnnet_scripts.page.server import Server
 from fnnet_scripts.page.thinking import embedded, from_checkpoint
 
 PORT = 8765
+NETWORK = Path(__file__).with_name("network.npz")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -44,7 +46,7 @@ def start(settings: argparse.Namespace) -> Server:
     )
     shelf = Shelf(directory, own)
     checkpoint = settings.checkpoint
-    pages = Pages(from_checkpoint(checkpoint, shelf) if checkpoint else embedded())
+    pages = Pages(from_checkpoint(checkpoint, shelf) if checkpoint else embedded(NETWORK))
     if settings.port is not None:
         try:
             return Server(pages, shelf, settings.port)

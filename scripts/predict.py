@@ -6,6 +6,8 @@ A picture is read as a person reads it (see fnnet.pictures): ink is told from pa
 printed lines, borders and specks are left out, and what is written is brought into the form of the
 network's training images. What shows nothing, several objects, cut ink or no writing is refused in
 a line that says why. A network of digits knows nothing else: letters look like digits to it.
+
+Without a checkpoint, a network of MNIST's digits that comes with the scripts reads the images.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fnnet_scripts.embedded import described, load_embedded
 from fnnet_scripts.options import Parser, at_least, exit_code, png
 
 import fnnet
@@ -32,6 +35,7 @@ from fnnet.data.datasets import FASHION_MNIST, KMNIST, MNIST
 from fnnet.pictures import Form, Reading, form_of, open_picture, plot_readings, read_picture
 from fnnet.storage.files import atomic_write
 
+NETWORK = Path(__file__).with_name("network.npz")
 DRAWN = 24  # images at most in the figure
 LONGEST_MESSAGE = 400  # characters of an error or a name that are printed
 IDX_TYPES = b"\x08\x09\x0b\x0c\x0d\x0e"
@@ -69,7 +73,7 @@ def figure_path(text: str) -> Path:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("checkpoint", type=user_path, help="what scripts/train.py wrote")
+    add("checkpoint", nargs="?", type=user_path, help="what scripts/train.py wrote, if any")
     add("images", nargs="+", type=user_path, help="PNG, JPEG, ... or IDX files")
     add(
         "--limit",
@@ -88,12 +92,32 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help=drawn,
     )
-    return parser.parse_args(argv)
+    settings = parser.parse_intermixed_args(argv)
+    if settings.checkpoint is None:
+        if is_checkpoint(settings.images[0]):
+            parser.error("images: expected one or more after the checkpoint, got none")
+    elif not is_checkpoint(settings.checkpoint):
+        settings.images.insert(0, settings.checkpoint)
+        settings.checkpoint = None
+    return settings
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is no image but a checkpoint, by its name or by its start."""
+    if path.suffix == ".npz":
+        return True
+    try:
+        if not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except (OSError, ValueError):
+        return False  # what reads pictures says why
 
 
 def run(settings: argparse.Namespace) -> bool:
     """Print a line for each image, then draw the first of them; return whether all were read."""
-    network = load_network(settings.checkpoint)
+    network = load_network(settings.checkpoint) if settings.checkpoint else own_network()
     seen = Seen([], [], [], [], [])
     failed = False
     for path in settings.images:
@@ -128,6 +152,13 @@ def load_network(path: Path) -> Network:
     if len(names) != k:
         names = range(k)
     return Network(params, form_of(dataset, side), [printable(str(name)) for name in names])
+
+
+def own_network() -> Network:
+    """The network that comes with the scripts; says that it is the one."""
+    known = load_embedded(NETWORK)
+    print(f"the network that comes with the scripts: {described(known)}")
+    return Network(known.params, form_of(known.dataset, known.examples.x.shape[-1]), known.classes)
 
 
 def of_run(checkpoint: Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@
 One run for each seed. The test set is read once a run, at the end. The settings were chosen with
 --validation, which holds samples of the training set out and shows their error instead. With
 --jobs N seeds run side by side; the seconds are then those of a run on its share of the cores.
+A recipe is a command line of train.py, which --command prints; with the same seed both train the
+same network to the last bit.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ if __name__ == "__main__":
 
 import argparse
 import os
+import shlex
 import signal
 import statistics
 import sys
@@ -22,7 +25,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import active_children, get_context
 
@@ -37,28 +40,18 @@ from fnnet_scripts.options import (
     terminal_bar,
     uninterrupted,
 )
-from fnnet_scripts.runs import DATASETS, check_validation
+from fnnet_scripts.recipes import (
+    DISTORTIONS,
+    RECIPE,
+    add_recipe_options,
+    check_recipe,
+    composed,
+    first_params,
+    first_state,
+)
+from fnnet_scripts.runs import DATASETS, RUN, add_run_options, check_validation, flag
 
 import fnnet
-from fnnet.arguments import Labels
-from fnnet.checks import FloatArray
-from fnnet.optimizers.schedules import Schedule, constant, cosine, warm_up
-
-DISTORTIONS = {
-    "rotation": 12.0,
-    "scale": 0.12,
-    "shear": 0.12,
-    "shift": 1.0,
-    "elastic_alpha": 36.0,
-    "elastic_sigma": 5.0,
-}
-SMOOTHER = DISTORTIONS | {  # and more affine, about as Cireşan et al. (2010) have them
-    "rotation": 15.0,
-    "scale": 0.15,
-    "elastic_alpha": 38.0,
-    "elastic_sigma": 6.0,
-}
-WARM_UP = 500  # steps to the full learning rate where it falls afterwards
 
 
 @dataclass(frozen=True)
@@ -68,74 +61,63 @@ class Recipe:
     Attributes
     ----------
     published : the error that is to be reproduced, and whose it is
-    hidden : widths of the hidden layers
-    epochs, batch_size, rate, decay : of RMSProp's run
-    falling : whether the learning rate rises shortly, then falls to zero along a cosine
-    dropout : rate of the hidden units
-    weight_decay : decoupled; the learning rate times this is the share that weights lose a step
-    distortions : settings of `fnnet.distort`, fresh for every batch
+    options : of train.py, which makes the same run of them
     members : networks whose probabilities are averaged
-    unit_normal : whether weights and biases start from N(0, 1)
     """
 
     published: str
-    hidden: tuple[int, ...]
-    epochs: int
-    batch_size: int = 128
-    rate: float = 1e-3
-    decay: float = 0.9
-    falling: bool = False
-    dropout: float = 0.0
-    weight_decay: float = 0.0
-    distortions: dict[str, float] = field(default_factory=dict)
+    options: str
     members: int = 1
-    unit_normal: bool = False
 
 
-DISTORTED = Recipe(
-    published="0.7 (Simard et al. 2003)",
-    hidden=(800,),
-    epochs=150,
-    rate=2e-3,
-    decay=0.99,
-    falling=True,
-    weight_decay=0.05,
-    distortions=DISTORTIONS,
+# The rate rises for 500 steps, then falls to zero along a cosine.
+DISTORTED = (
+    "--hidden 800 --epochs 150 --batch-size 128 --learning-rate 0.002 --decay 0.99 "
+    "--cosine --warm-up 500 --weight-decay 0.05 --distort"
 )
 RECIPES = {
     "original": Recipe(
-        published="5.9 (olibridge01/NumPyNet, measured on the test set)",
-        hidden=(128,),
-        epochs=10,
-        batch_size=32,
-        unit_normal=True,
+        "5.9 (olibridge01/NumPyNet, measured on the test set)",
+        "--hidden 128 --epochs 10 --scheme normal",
     ),
     "keras": Recipe(
-        published="1.60 (keras, examples/mnist_mlp.py)",
-        hidden=(512, 512),
-        epochs=20,
-        dropout=0.2,
+        "1.60 (keras, examples/mnist_mlp.py)",
+        "--hidden 512 512 --epochs 20 --batch-size 128 --dropout 0.2",
     ),
     "simard": Recipe(
-        published="1.6 (Simard et al. 2003)",
-        hidden=(800,),
-        epochs=20,
-        decay=0.99,
-        falling=True,
+        "1.6 (Simard et al. 2003)",
+        "--hidden 800 --epochs 20 --batch-size 128 --decay 0.99 --cosine --warm-up 500",
     ),
-    "simard-distorted": DISTORTED,
-    "best": replace(
-        DISTORTED,
-        published="0.35 (Cireşan et al. 2010)",
-        hidden=(1500, 1000, 500),
-        epochs=180,
-        batch_size=256,
-        rate=1e-3,
-        weight_decay=0.1,
-        distortions=SMOOTHER,
+    "simard-distorted": Recipe("0.7 (Simard et al. 2003)", DISTORTED),
+    "best": Recipe(
+        "0.35 (Cireşan et al. 2010)",
+        "--hidden 1500 1000 500 --epochs 180 --batch-size 256 --decay 0.99 --cosine "
+        "--warm-up 500 --weight-decay 0.1 --distort smoother",
     ),
-    "ensemble": replace(DISTORTED, published="–", epochs=30, members=5),
+    "ensemble": Recipe("–", DISTORTED.replace("150", "30"), members=5),
 }
+
+
+def settings_of(recipe: Recipe, epochs: int | None = None) -> argparse.Namespace:
+    """The options of a recipe as train.py reads them, for another number of epochs if wanted."""
+    parser = Parser(argument_default=argparse.SUPPRESS)
+    add_run_options(parser)
+    add_recipe_options(parser)
+    given = vars(parser.parse_args(shlex.split(recipe.options)))
+    settings = argparse.Namespace(**{**RUN, **RECIPE, "validation": 0, **given})
+    check_recipe(parser, settings)
+    settings.epochs = epochs or settings.epochs
+    return settings
+
+
+def command(settings: argparse.Namespace, recipe: Recipe) -> str:
+    """The command line of train.py that makes one run of a recipe, or one network of several."""
+    words = ["--dataset", settings.dataset, *shlex.split(recipe.options)]
+    for name in ("data_dir", "epochs", "validation"):  # the last of two options counts
+        if value := getattr(settings, name):
+            words += [flag(name), str(value)]
+    words += ["--seed", str(settings.seeds[0])]
+    return shlex.join(["python", "scripts/train.py", *words])
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -145,60 +127,43 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seeds", type=at_least(0), nargs="+", default=[0, 1, 2], metavar="SEED")
     add("--epochs", type=at_least(1), metavar="N", help="instead of the recipe's")
     add("--jobs", type=at_least(1), default=1, metavar="N", help="runs at a time; default: 1")
+    add = parser.group("data")
     add("--validation", type=at_least(0), default=0, metavar="N", help="samples to hold out")
     add("--dataset", choices=DATASETS, default="mnist", help="default: mnist")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
+    add = parser.group("instead of training")
+    add("--command", action="store_true", help="print the run as train.py's and train nothing")
     add("--figure", type=png, metavar="FILE", help="draw distorted images and train nothing")
     settings = parser.parse_args(argv)
-    if settings.figure and not RECIPES[settings.name].distortions:
-        distorting = ", ".join(name for name, recipe in RECIPES.items() if recipe.distortions)
+    if settings.figure and not is_distorted(RECIPES[settings.name]):
+        distorting = ", ".join(name for name, recipe in RECIPES.items() if is_distorted(recipe))
         parser.error(f"--figure: {settings.name} distorts no images, expected one of {distorting}")
     return settings
 
 
-def start(rng: np.random.Generator, sizes: Sequence[int], recipe: Recipe) -> fnnet.Params:
-    params = fnnet.init_params(rng, sizes)
-    if not recipe.unit_normal:
-        return params
-    return fnnet.tree_map(lambda leaf: rng.standard_normal(leaf.shape).astype(leaf.dtype), params)
-
-
-def learning_rates(recipe: Recipe, steps: int) -> Schedule:
-    if not recipe.falling:
-        return constant(recipe.rate)
-    rise = min(WARM_UP, steps // 10)
-    return warm_up(rise, cosine(recipe.rate, steps - rise))
+def is_distorted(recipe: Recipe) -> bool:
+    return "--distort" in recipe.options
 
 
 def fit(
-    recipe: Recipe, split: fnnet.Split, classes: int, rng: np.random.Generator, bar: bool
+    settings: argparse.Namespace,
+    split: fnnet.Split,
+    classes: int,
+    rng: np.random.Generator,
+    bar: bool,
 ) -> fnnet.Params:
     """The parameters after the last epoch; a terminal may show a bar meanwhile."""
-    sizes = (split.x[0].size, *recipe.hidden, classes)
-    steps = recipe.epochs * -(-len(split) // recipe.batch_size)
-    schedule = learning_rates(recipe, steps)
-    drops = (0.0, *(recipe.dropout for _ in recipe.hidden))
-
-    def gradient(params: fnnet.Params, x: FloatArray, y: Labels) -> tuple[float, fnnet.Params]:
-        if recipe.distortions:
-            x = fnnet.distort(rng, x, **recipe.distortions)
-        return fnnet.loss_and_grads(params, x, y, fnnet.dropout_masks(rng, params, len(x), drops))
-
-    def update(state: fnnet.RMSPropState, grads: fnnet.Params) -> fnnet.RMSPropState:
-        rate = schedule(state.step)
-        if recipe.weight_decay:
-            params = fnnet.decay_weights(state.params, rate * recipe.weight_decay)
-            state = replace(state, params=params)
-        return fnnet.rmsprop_update(replace(state, learning_rate=rate), grads)
-
-    state = fnnet.rmsprop_init(start(rng, sizes, recipe), recipe.rate, recipe.decay)
-    with terminal_bar(recipe.epochs) if bar else nullcontext() as shown:
-        for _ in range(recipe.epochs):
-            for x, y in fnnet.batches(rng, split, recipe.batch_size):
-                state, _ = fnnet.train_step(state, x, y, gradient=gradient, update=update)
+    sizes = (split.x[0].size, *settings.hidden, classes)
+    state = first_state(settings, first_params(settings, rng, sizes))
+    steps = composed(settings, rng, len(split), classes)
+    with terminal_bar(settings.epochs) if bar else nullcontext() as shown:
+        for _ in range(settings.epochs):
+            for x, y in fnnet.batches(rng, split, settings.batch_size):
+                state, _ = fnnet.train_step(state, x, y, **steps)
             if shown is not None:
                 shown.update()
-    return state.params
+    params: fnnet.Params = state.params
+    return params
 
 
 def error(members: Sequence[fnnet.Params], split: fnnet.Split) -> float:
@@ -228,9 +193,10 @@ def trial(settings: argparse.Namespace, recipe: Recipe, seed: int) -> Trial:
         train, held_out = fnnet.hold_out(rng, data.train, settings.validation)
     began = time.perf_counter()
     classes, bar = len(data.classes), settings.jobs == 1  # side by side bars would overlap
-    members = [fit(recipe, train, classes, rng, bar) for _ in range(recipe.members)]
+    one = settings_of(recipe, settings.epochs)
+    members = [fit(one, train, classes, rng, bar) for _ in range(recipe.members)]
     seconds = time.perf_counter() - began
-    images = len(train) * recipe.epochs * recipe.members
+    images = len(train) * one.epochs * recipe.members
     done = Trial(error(members, held_out), seconds, images)
     # In one piece, else lines of runs side by side may mix.
     sys.stderr.write(f"seed {seed}: {done.error:.2f} % after {seconds:.0f} s\n")
@@ -270,18 +236,23 @@ def trials(settings: argparse.Namespace, recipe: Recipe) -> list[Trial]:
 
 def run(settings: argparse.Namespace) -> None:
     recipe = RECIPES[settings.name]
-    recipe = replace(recipe, epochs=settings.epochs or recipe.epochs)
+    if settings.command:
+        print(command(settings, recipe))
+        return
+    one = settings_of(recipe, settings.epochs)
     data = fnnet.load_dataset(settings.dataset, settings.data_dir)
     check_validation(settings.validation, len(data.train))
-    widths = (data.train.x[0].size, *recipe.hidden, len(data.classes))
+    widths = (data.train.x[0].size, *one.hidden, len(data.classes))
     split = "validation" if settings.validation else "test"
     done = trials(settings, recipe)
     print(f"| recipe | network | epochs | {split} error, % | published, % | seconds | images/s |")
     print("|---|---|---|---|---|---|---|")
-    print(row(settings.name, recipe, widths, done))
+    print(row(settings.name, recipe, one.epochs, widths, done))
 
 
-def row(name: str, recipe: Recipe, widths: Sequence[int], done: Sequence[Trial]) -> str:
+def row(
+    name: str, recipe: Recipe, epochs: int, widths: Sequence[int], done: Sequence[Trial]
+) -> str:
     network = "-".join(map(str, widths))
     if recipe.members > 1:
         network = f"{recipe.members} × {network}"
@@ -291,7 +262,7 @@ def row(name: str, recipe: Recipe, widths: Sequence[int], done: Sequence[Trial])
     cells = (
         name,
         network,
-        str(recipe.epochs),
+        str(epochs),
         f"{statistics.mean(errors):.2f}{spread}",
         recipe.published,
         f"{seconds:.0f}",
@@ -310,7 +281,7 @@ def draw(settings: argparse.Namespace) -> None:
     data = fnnet.load_dataset(settings.dataset, settings.data_dir)
     firsts = [int(np.flatnonzero(data.train.y == k)[0]) for k in range(len(data.classes))]
     images = data.train.x[np.repeat(firsts, columns)]
-    copies = fnnet.distort(0, images, **RECIPES[settings.name].distortions)
+    copies = fnnet.distort(0, images, **DISTORTIONS[settings_of(RECIPES[settings.name]).distort])
     copies[::columns] = images[::columns]
     _, height, width = copies.shape
     table = copies.reshape(len(firsts), columns, height, width).swapaxes(1, 2)

@@ -32,6 +32,7 @@ from fnnet_scripts.options import (
     Parser,
     at_least,
     exit_code,
+    explained,
     folder,
     make_folder,
     save_figure,
@@ -39,15 +40,22 @@ from fnnet_scripts.options import (
     uninterrupted,
 )
 from fnnet_scripts.recipes import (
+    AVERAGE,
     RECIPE,
+    Averaged,
     add_recipe_options,
     check_recipe,
     composed,
+    first_params,
     first_state,
     is_plain,
+    of_average,
     weighted,
+    with_average,
+    with_state,
 )
 from fnnet_scripts.runs import (
+    AVERAGED,
     CHECKPOINT,
     RUN,
     SETTINGS,
@@ -83,11 +91,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options as given, completed by those of the run to resume, then by the defaults."""
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add_run_options(parser)
-    add = parser.add_argument
-    add("--dtype", choices=("float32", "float64"), help="default: float32")
+    parser.group("run")("--dtype", choices=("float32", "float64"), help="default: float32")
+    add = parser.group("data")
     add("--validation", type=at_least(0), metavar="N", help="samples held out from training")
+    add = parser.group("folder")
     add("--figures", type=folder, metavar="DIR", help="folder of the figures; default: the run's")
-    add("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_recipe_options(parser)
     given = vars(parser.parse_args(argv))
     if "resume" in given and "out" not in given:
@@ -152,9 +161,10 @@ def fit(settings: argparse.Namespace, data: fnnet.Dataset) -> None:
     write_text(settings.out / "history.csv", table(checkpoint.history, split))
     rng, classes = checkpoint.rng.generator(), len(data.classes)
     steps = {} if is_plain(settings) else composed(settings, rng, len(train), classes)
+    train = weighted(settings, train, classes)
     records = fnnet.train(
-        checkpoint.state,
-        weighted(settings, train, classes),
+        with_average(checkpoint) if settings.average else checkpoint.state,
+        train,
         held_out,
         rng=rng,
         epochs=settings.epochs,
@@ -162,28 +172,40 @@ def fit(settings: argparse.Namespace, data: fnnet.Dataset) -> None:
         start=checkpoint.epoch,
         **steps,
     )
+    if settings.average:
+        records = (of_average(record, train, held_out) for record in records)
     checkpoints = saved(records, checkpoint, settings, split)
     for last in progress(checkpoints, checkpoint.epoch, settings, split):
         checkpoint = last
     params, history = checkpoint.state.params, checkpoint.history
+    if settings.average:
+        params = with_average(checkpoint).average
+        averaged = with_state(checkpoint, replace(checkpoint.state, params=params))
+        fnnet.save_checkpoint(settings.out / AVERAGED, averaged)
     evaluation = fnnet.evaluate(params, data.test)
     if not settings.quiet:
         print(summary(evaluation, history, len(train)), flush=True)
     drawn = draw(settings.figures or settings.out, data, params, evaluation, history, split)
     if not settings.quiet:
-        print(f"{settings.out}: {CHECKPOINT}, history.csv, {SETTINGS}; {drawn}")
+        files = [CHECKPOINT, *([AVERAGED] if settings.average else []), "history.csv", SETTINGS]
+        print(f"{settings.out}: {', '.join(files)}; {drawn}")
         print(next_steps(settings))
 
 
 def next_steps(settings: argparse.Namespace) -> str:
     """Two lines that say what to do with a run."""
-    here = Path(sys.argv[0]).parent
-    more = shlex.join([sys.argv[0], "--resume", "--out", str(settings.out)])
-    run = shlex.join([str(here / "predict.py"), str(settings.out / CHECKPOINT)])
-    other = "" if settings.dataset == "mnist" else f"; MNIST: python {sys.argv[0]} --dataset mnist"
+    here, python = Path(sys.argv[0]).parent, Path(sys.orig_argv[0]).name
+    network = str(settings.out / (AVERAGED if settings.average else CHECKPOINT))
+
+    def command(script: str, *words: str) -> str:
+        return shlex.join([python, str(here / script), *words])
+
+    more = ("--resume", "--out", str(settings.out), "--epochs", str(2 * settings.epochs or 1))
+    mnist = f"; MNIST: {command('train.py', '--dataset', 'mnist')}"
     return (
-        f"to read a picture of yours: python {run} PICTURE\n"
-        f"to go on: python {more} --epochs {2 * settings.epochs}{other}"
+        f"try it on a picture of yours: {command('predict.py', network)} PICTURE; "
+        f"draw for it: {command('draw.py', network)}\n"
+        f"train on: {command('train.py', *more)}{'' if settings.dataset == 'mnist' else mnist}"
     )
 
 
@@ -192,8 +214,7 @@ def started(
 ) -> Checkpoint:
     """A new run, its epoch 0 on the disk, so that there is always one to go on from."""
     sizes = (data.train.x[0].size, *settings.hidden, len(data.classes))
-    params = fnnet.init_params(rng, sizes, settings.dtype, activation=settings.activation)
-    state = first_state(settings, params)
+    state = first_state(settings, first_params(settings, rng, sizes, settings.dtype))
     # Before the checkpoint: killed between, a run is resumed from these.
     keep_settings(settings.out, DEFAULTS, settings)
     checkpoint = fnnet.Checkpoint(state, rng, extra=extra_of(settings, data))
@@ -208,9 +229,8 @@ def resumed(settings: argparse.Namespace, data: fnnet.Dataset) -> Checkpoint:
     say_unknown("train.py", check_settings(settings, checkpoint, DEFAULTS))
     keep_settings(settings.out, DEFAULTS, settings)
     state = replace(checkpoint.state, learning_rate=settings.learning_rate)
-    return fnnet.Checkpoint(
-        state, checkpoint.rng, checkpoint.epoch, checkpoint.history, extra_of(settings, data)
-    )
+    extra = {**checkpoint.extra, **extra_of(settings, data)}
+    return fnnet.Checkpoint(state, checkpoint.rng, checkpoint.epoch, checkpoint.history, extra)
 
 
 def saved(
@@ -219,9 +239,11 @@ def saved(
     """Each record as the checkpoint that it became on the disk, until patience ends."""
     out = settings.out
     for record in records:
-        history = (*checkpoint.history, record.metrics)
+        history, state, extra = (*checkpoint.history, record.metrics), record.state, {}
+        if isinstance(state, Averaged):
+            state, extra = state.state, {AVERAGE: fnnet.tree_ravel(state.average)[0]}
         checkpoint = fnnet.Checkpoint(
-            record.state, record.rng, record.metrics.epoch, history, checkpoint.extra
+            state, record.rng, record.metrics.epoch, history, {**checkpoint.extra, **extra}
         )
         fnnet.save_checkpoint(out / CHECKPOINT, checkpoint)
         write_text(out / "history.csv", table(history, split))
@@ -293,7 +315,7 @@ def draw(
             if history:
                 figures["curves"] = plots.plot_history(history, split)
     except ImportError as error:
-        return str(error)
+        return explained(error)
     for name, figure in figures.items():
         save_figure(figure, folder / f"{name}.png")
     return f"figures in {folder}"

@@ -112,6 +112,38 @@ def test_an_argument_of_another_type_is_named(name: str) -> None:
         getattr(fnnet, name)(*args)
 
 
+def test_a_likely_mistake_is_answered_with_what_to_write() -> None:
+    data, split = fnnet.load_digits(), fnnet.Split(X, Y)
+    any_: Any = PARAMS
+    run: Any = fnnet.train
+    record = next(fnnet.train(STATE, split, rng=0, epochs=1))
+    checkpoint = fnnet.Checkpoint(record.state, record.rng)
+    save: Any = fnnet.save_checkpoint
+    stop: Any = fnnet.stop_early
+    for mistake, message in (
+        (lambda: run(STATE, data, rng=0, epochs=1), "train .*, got Dataset: write data.train$"),
+        (lambda: run(STATE, (X, Y), rng=0, epochs=1), "train .*, got tuple: write Split.x, y.$"),
+        (lambda: run(STATE, X, Y, rng=0, epochs=1), "train .*, got ndarray: write Split.x, y.$"),
+        (lambda: run(STATE, split, data, rng=0, epochs=1), "test .*, got Dataset: write data.test"),
+        (lambda: fnnet.rmsprop_update(any_, PARAMS), "state .*: write rmsprop_init.params.$"),
+        (lambda: fnnet.sgd_update(any_, PARAMS), "state .*: write sgd_init.params.$"),
+        (lambda: fnnet.adam_update(any_, PARAMS), "state .*: write adam_init.params.$"),
+        (
+            lambda: save("run", record),
+            r"Epoch: write Checkpoint\(record.state, record.rng, record.m",
+        ),
+        (lambda: save(checkpoint, "run"), r"str: write save_checkpoint\(path, checkpoint\)$"),
+        (lambda: save("run", STATE), r"RMSPropState: write Checkpoint\(state, rng\)$"),
+        (lambda: stop([record], 3), r"write stop_early\(\[record.metrics.test_loss for record in"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            mistake()
+    with pytest.raises(ValueError, match="x must be an array: its rows differ in length"):
+        fnnet.forward(PARAMS, [[1.0], [2.0, 3.0]])
+    with pytest.raises(AttributeError, match=r"attribute .plots.: write import fnnet"):
+        fnnet.__getattr__("plots")
+
+
 @pytest.mark.parametrize("read", [fnnet.read_idx, fnnet.load_checkpoint])
 @pytest.mark.parametrize("limit", [-1, None, float("nan"), "1"])
 def test_a_limit_is_a_number_of_bytes(read: Any, limit: Any) -> None:
@@ -122,8 +154,8 @@ def test_a_limit_is_a_number_of_bytes(read: Any, limit: Any) -> None:
 def test_masked_arrays_are_refused_since_what_is_masked_would_count(tmp_path: Path) -> None:
     masked = np.ma.masked_array(X, X > 0)
     labels: Any = np.ma.masked_array(Y, Y > 0)
+    one: Any = np.ma.masked
     rates: Any = np.ma.masked_array([0.1, 0.2], [False, True])
-    masked_rates = replace(fnnet.sgd_init(ENSEMBLE), learning_rate=rates)
     for name, call in (
         ("x", lambda: fnnet.forward(PARAMS, masked)),
         ("logits", lambda: fnnet.softmax(masked)),
@@ -141,14 +173,15 @@ def test_masked_arrays_are_refused_since_what_is_masked_would_count(tmp_path: Pa
         ("array", lambda: fnnet.write_idx(tmp_path / "file", labels)),
         ("values", lambda: fnnet.tree_ravel(PARAMS)[1](np.ma.masked_array(np.zeros(59), True))),
         ("learning_rate", lambda: fnnet.rmsprop_init(ENSEMBLE, rates)),
-        ("learning_rate", lambda: fnnet.adam_init(PARAMS, np.ma.masked)),
-        ("learning_rate", lambda: fnnet.sgd_update(masked_rates, ENSEMBLE)),
-        ("decay", lambda: fnnet.rmsprop_init(PARAMS, decay=np.ma.masked)),
+        ("learning_rate", lambda: fnnet.adam_init(PARAMS, one)),
+        ("learning_rate", lambda: replace(fnnet.sgd_init(ENSEMBLE), learning_rate=rates)),
+        ("what f returns", lambda: fnnet.tree_map(np.ma.asarray, PARAMS)),
+        ("decay", lambda: fnnet.rmsprop_init(PARAMS, decay=one)),
     ):
         with pytest.raises(TypeError, match=f"^{name} must not be a masked array"):
             call()
     with pytest.raises(ValueError, match="rate must"):
-        fnnet.schedules.constant(np.ma.masked)
+        fnnet.schedules.constant(one)
 
 
 def test_a_matrix_is_an_array_like_any_other() -> None:

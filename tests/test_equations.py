@@ -34,6 +34,35 @@ def test_every_equation_of_the_readme_is_one_marked_line() -> None:
     assert sorted(mark for mark in marks if mark <= 12) == readme  # the page of curvature goes on
 
 
+def test_every_line_of_the_other_outputs_is_marked() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    marks = re.findall(r"\((\d+[ab])\)", (ROOT / "fnnet/outputs.py").read_text("utf-8"))
+    assert re.findall(r"\((\d+[ab])\)", readme) == sorted(marks, key=lambda mark: mark[::-1])
+    assert len(marks) == 4
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "identity"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_other_outputs_are_their_equations(output: str, weighted: bool) -> None:
+    params, x, _ = oracles.problem()
+    params = fnnet.Params(params.layers, output=output)
+    rng = np.random.default_rng(0)
+    s = rng.random(len(x)) if weighted else np.ones(len(x))
+    z = np.asarray(fnnet.forward(params, x), np.float64)
+    y = rng.random(z.shape)
+    if output == "sigmoid":
+        p = 1 / (1 + np.exp(-z))  # (3a)
+        each = -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1)  # (4a)
+    else:
+        p = z  # (3b)
+        each = 0.5 * ((z - y) ** 2).sum(axis=1)  # (4b)
+    dz = (s / s.sum())[:, None] * (p - y)  # (5)
+    value, gradient = fnnet.loss_and_grads(params, x, y, weights=s if weighted else None)
+    close(fnnet.predict_proba(params, x), p)
+    close(value, (s / s.sum()) @ each)
+    assert fnnet.tree_allclose(gradient, fnnet.vjp(params, x, dz), rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("soft", [False, True])
 def test_forward_loss_and_grads_are_the_equations(soft: bool) -> None:
     params, x, y = oracles.problem(soft=soft)

@@ -96,6 +96,16 @@ def test_the_sdist_builds_the_same_wheel(dist: Path, wheel: Path, tmp_path: Path
     assert names(again) == names(wheel)
 
 
+def test_both_pass_the_check_of_the_index_that_would_show_them(dist: Path) -> None:
+    pytest.importorskip("twine", reason="the check needs twine: pip install '.[docs]'")
+    files = sorted(str(path) for path in dist.iterdir())
+    assert len(files) == 2
+    command = [sys.executable, "-m", "twine", "check", "--strict", *files]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout.count("PASSED") == 2
+
+
 SMOKE = """
 import sys
 from importlib.metadata import distributions, version

@@ -32,6 +32,7 @@ Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 ELSEWHERE = {"register_jax", "register"}
 # What these return is, or may be, their argument, as they say; it is read-only or was the caller's.
 SHARES = {"tree_leaves", "tree_ravel", "first_state", "as_inputs", "clip_by_global_norm", "prepare"}
+SHARES |= {"layer_inputs"}
 SHARES |= {optimizer.init.__name__ for optimizer in OPTIMIZERS.values()}
 
 
@@ -87,6 +88,10 @@ def arguments(folder: Path) -> dict[str, Arguments]:
         "l2_penalty": call(params, 0.1),
         "moving_average": call(params, gradient, 0.9),
         "stop_early": call([0.2, 0.1], 1),
+        "layer_inputs": call(*batch[:2]),
+        "hessian_vector": call(*batch, params),
+        "gauss_newton_vector": call(*batch, params, weights=weights),
+        "check_grads": call(lambda at: fnnet.loss_and_grads(at, *batch[1:]), params, tolerance=1.0),
         "batches": call(0, split, 3, np.float64),
         "weighted_batches": call(0, split, 3, np.float64),
         "class_weights": call(batch[2], 4),
@@ -169,6 +174,9 @@ def more_arguments(folder: Path) -> dict[str, list[Arguments]]:
         "decay_weights": [call(many, 0)],
         "l2_penalty": [call(many, 0)],
         "moving_average": [call(params, gradient, 0.9, 3)],
+        "layer_inputs": inputs,
+        "hessian_vector": [call(many, x, y, many), call(params, turned, y, gradient)],
+        "gauss_newton_vector": [call(many, x, y, many)],
         "batches": [call(0, fnnet.Split(images, y), 3)],
         "weighted_batches": [call(0, weighted, 3)],
         "as_inputs": [call(images), call(turned, np.float64)],

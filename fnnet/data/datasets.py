@@ -115,6 +115,17 @@ def load_mnist(
         the right name that is another data set's (a ValueError).
     ValueError
         If the time-out is out of range, or a mirror is no URL.
+
+    Examples
+    --------
+    The second call looks into a folder that is empty and asks no server:
+
+    >>> data = load_mnist()  # doctest: +SKIP
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     data = load_mnist(folder, download=False, cache=folder)
+    Traceback (most recent call last):
+    FileNotFoundError: ...
     """
     return load_source(
         MNIST,
@@ -141,6 +152,17 @@ def load_fashion_mnist(
     Everything is as for `load_mnist`, file names included: give each its own `directory`. What
     the unpacked files must be is not known, though: those are held to their size, shape and range
     of labels only, and a file that others packed is refused.
+
+    Examples
+    --------
+    The second call looks into a folder that is empty and asks no server:
+
+    >>> data = load_fashion_mnist()  # doctest: +SKIP
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     data = load_fashion_mnist(folder, download=False, cache=folder)
+    Traceback (most recent call last):
+    FileNotFoundError: ...
     """
     return load_source(
         FASHION_MNIST,
@@ -167,6 +189,17 @@ def load_kmnist(
     Everything is as for `load_mnist`, file names included: give each its own `directory`. What
     the unpacked files must be is not known, though: those are held to their size, shape and range
     of labels only, and a file that others packed is refused.
+
+    Examples
+    --------
+    The second call looks into a folder that is empty and asks no server:
+
+    >>> data = load_kmnist()  # doctest: +SKIP
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     data = load_kmnist(folder, download=False, cache=folder)
+    Traceback (most recent call last):
+    FileNotFoundError: ...
     """
     return load_source(
         KMNIST,
@@ -196,6 +229,11 @@ def load_digits() -> Dataset:
     Dataset
         `train.x` is (1437, 8, 8) uint8 and `train.y` (1437,) uint8 classes; `test` likewise
         with 360. All four are read-only.
+
+    Examples
+    --------
+    >>> load_digits().test.x.shape
+    (360, 8, 8)
     """
     import zlib
     from importlib import resources
@@ -222,6 +260,11 @@ def load_dataset(name: str, directory: StrPath | None = None, download: bool = T
         If there is no such name; otherwise as `load_mnist`.
     TypeError
         If `name` is not a str.
+
+    Examples
+    --------
+    >>> load_dataset("digits").train.y[:5]
+    array([6, 8, 4, 0, 6], dtype=uint8)
     """
     instance_of(str, "name", name)
     if name == "digits":

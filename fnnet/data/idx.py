@@ -73,6 +73,14 @@ def read_idx(path: StrPath, *, limit: int = 2**31) -> NDArray[np.generic]:
         are damaged or padded with more than 1 MiB of zeros.
     OSError
         If the file is absent (FileNotFoundError), cannot be read, or is a pipe or a device.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_idx(f"{folder}/labels.gz", np.array([7, 2, 1], np.uint8))
+    ...     read_idx(f"{folder}/labels.gz")
+    array([7, 2, 1], dtype=uint8)
     """
     whole_number("limit", limit, 0)
     with _opened(path) as file:

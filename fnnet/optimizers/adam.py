@@ -1,4 +1,4 @@
-"""Adam: momentum and RMSProp with the bias of their zero starts taken out."""
+"""Adam: momentum and RMSProp corrected for starting at zero."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fnnet.checks import FloatArray
+from fnnet.optimizers.schedules import LARGEST_EXPONENT
 from fnnet.optimizers.states import (
     OptimizerState,
     Rate,
@@ -18,7 +19,6 @@ from fnnet.optimizers.states import (
     register,
     within,
 )
-from fnnet.optimizers.schedules import MOST
 from fnnet.optimizers.steps import lost_beside, squared, step_by_blocks, swept
 from fnnet.params import Params
 from fnnet.trees import tree_map
@@ -82,10 +82,13 @@ def adam_init(
 
 
 def adam_update(state: AdamState, grads: Params) -> AdamState:
-    """One step of Adam (Kingma and Ba 2015, algorithm 1), the t-th.
+    r"""One step of Adam (Kingma and Ba 2015, algorithm 1), the t-th.
 
-    m ← β₁ m + (1 - β₁) g and v ← β₂ v + (1 - β₂) g², then
-    w ← w - η (m / (1 - β₁ᵗ)) / (√(v / (1 - β₂ᵗ)) + ε).
+    .. math::
+
+        m ← β_1 m + (1 - β_1) g, \quad v ← β_2 v + (1 - β_2) g^2
+
+        w ← w - η \frac{m / (1 - β_1^t)}{\sqrt{v / (1 - β_2^t)} + ε}
 
     This is `torch.optim.Adam`, and optax's `adam`. Keras and the paper's faster variant add ε to
     √v before the bias is taken out, which makes it larger in the first steps.
@@ -118,7 +121,7 @@ def adam_update(state: AdamState, grads: Params) -> AdamState:
     0.319
     """
     check_state(state, AdamState)
-    t = min(state.step + 1, MOST)
+    t = min(state.step + 1, LARGEST_EXPONENT)
     unbias_m, unbias_v = 1 / (1 - state.beta1**t), 1 / math.sqrt(1 - state.beta2**t)
 
     def rule(

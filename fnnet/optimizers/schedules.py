@@ -22,7 +22,7 @@ from fnnet.checks import check_not_negative, whole_number
 
 Schedule: TypeAlias = Callable[[int], float]
 
-MOST = 2**62  # exponents up to here are floats; beyond, a power has long been 0, 1 or too large
+LARGEST_EXPONENT = 2**62  # that is raised to: a power has long been 0, 1 or too large by then
 
 
 def constant(rate: float) -> Schedule:
@@ -31,13 +31,22 @@ def constant(rate: float) -> Schedule:
     Parameters
     ----------
     rate : >= 0
+
+    Examples
+    --------
+    >>> constant(0.1)(1000)
+    0.1
     """
     rate = check_not_negative("rate", rate)
     return lambda step: rate
 
 
 def cosine(rate: float, steps: int, end: float = 0.0) -> Schedule:
-    """Half a period of a cosine, from a rate down to another, which then stays.
+    r"""Half a period of a cosine, from a rate down to another, which then stays.
+
+    .. math::
+
+        η_t = η_e + (η_0 - η_e) \frac{1 + \cos(π t / T)}{2}
 
     Loshchilov and Hutter (2017), without restarts.
 
@@ -55,7 +64,9 @@ def cosine(rate: float, steps: int, end: float = 0.0) -> Schedule:
     """
     rate, end = check_not_negative("rate", rate), check_not_negative("end", end)
     steps = whole_number("steps", steps, 1)
-    return lambda step: end + (rate - end) * (1 + math.cos(math.pi * min(step, steps) / steps)) / 2
+    return lambda step: (
+        end + (rate - end) * (1 + math.cos(math.pi * (min(step, steps) / steps))) / 2
+    )
 
 
 def step_decay(rate: float, factor: float, every: int) -> Schedule:
@@ -75,15 +86,16 @@ def step_decay(rate: float, factor: float, every: int) -> Schedule:
     """
     rate, factor = check_not_negative("rate", rate), check_not_negative("factor", factor)
     every = whole_number("every", every, 1)
-    return lambda step: min(rate * _power(factor, step // every), sys.float_info.max)
+    largest = sys.float_info.max
+    return lambda step: rate and min(rate * _power(factor, step // every), largest)
 
 
 def _power(base: float, exponent: int) -> float:
-    """The power, or the largest float where Python would raise an error instead."""
+    """The power, or infinity where Python would raise an error instead."""
     try:
-        return base ** min(exponent, MOST)
+        return base ** min(exponent, LARGEST_EXPONENT)
     except OverflowError:
-        return sys.float_info.max
+        return math.inf
 
 
 def warm_up(steps: int, then: Schedule) -> Schedule:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fnnet.checks import FloatArray, flag, instance_of
+from fnnet.checks import FloatArray, flag
 from fnnet.optimizers.states import (
     OptimizerState,
     Rate,
+    check_type,
     first_state,
     register,
     within,
@@ -74,11 +75,15 @@ def sgd_init(
 
 
 def sgd_update(state: SGDState, grads: Params) -> SGDState:
-    """One step of gradient descent along a velocity u, which gathers the gradients g.
+    r"""One step of gradient descent along a velocity u, which accumulates the gradients g.
 
-    u ← μ u + g, then w ← w - η u; with Nesterov's momentum w ← w - η (g + μ u). This is the rule of
-    `torch.optim.SGD` without dampening. Sutskever, Martens, Dahl and Hinton (2013) have η inside of
-    u, u ← μ u - η g and w ← w + u, which is the same as long as η is constant.
+    .. math::
+
+        u ← μ u + g, \quad w ← w - η u
+
+    With Nesterov's momentum :math:`w ← w - η (g + μ u)`. This is the rule of `torch.optim.SGD`
+    without dampening. Sutskever, Martens, Dahl and Hinton (2013) have η inside of u,
+    :math:`u ← μ u - η g` and :math:`w ← w + u`, which is the same as long as η is constant.
 
     Parameters
     ----------
@@ -106,7 +111,7 @@ def sgd_update(state: SGDState, grads: Params) -> SGDState:
     0.309
     0.262
     """
-    instance_of(SGDState, "state", state)
+    check_type(state, SGDState)
 
     def rule(
         g: FloatArray, rate: Rate, w: FloatArray, u: FloatArray | None

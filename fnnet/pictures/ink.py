@@ -10,6 +10,7 @@ from fnnet.pictures import paper, strokes
 from fnnet.pictures.forms import Form
 from fnnet.pictures.lines import without_lines
 from fnnet.pictures.scaling import Image, Pixels, Plane, enlarge, fit, reduce
+from fnnet.pictures.windows import highest, opened
 
 SHORTEST = 112  # pixels: a picture with a shorter longer side is enlarged
 FINE = 80  # pixels of an object's longer side from which its strokes are told well
@@ -84,43 +85,43 @@ def unruled(seen: paper.Surface) -> tuple[paper.Surface, Plane, Plane]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a picture around a small object, closer; `gate` is where the object is in it."""
+    """A part of a picture around a small object, closer.
 
-    small: Plane
+    `plane` is the contrast of the polarity `dark`, `gate` where the object is.
+    """
+
+    seen: paper.Surface
+    plane: Plane
+    dark: bool
     gate: strokes.Mask
-    look: Look
 
 
 def part_of(
     pixels: Pixels, piece: strokes.Piece, mask: strokes.Mask, scale: int, look: Look
 ) -> Part:
     """A small object from as many pixels as the picture has of it."""
-    from scipy import ndimage
-
     margin = piece.size // 2 + 2
     top, left = max(piece.top - margin, 0), max(piece.left - margin, 0)
-    gate = mask[top : piece.bottom + margin, left : piece.right + margin]
-    gate = ndimage.binary_dilation(gate, strokes.EIGHT, iterations=2)
+    gate = highest(mask[top : piece.bottom + margin, left : piece.right + margin], 5)
     rows = slice(top * scale, (top + gate.shape[0]) * scale)
     columns = slice(left * scale, (left + gate.shape[1]) * scale)
     factor = max(1, round(piece.size * scale / (1.25 * FINE)))
     small = reduce(pixels[rows, columns], factor)
     places = (np.arange(small.shape[axis]) * factor // scale for axis in (0, 1))
     window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
-    return Part(small, gate[np.ix_(*places)], replace(look, window=window))
+    seen = paper.surface(small, window, look.axis)
+    return Part(seen, paper.contrast(seen, look.dark), look.dark, gate[np.ix_(*places)])
 
 
 def is_dark(part: Part) -> bool:
     """Whether ink is dark, by a part of a picture that shows it closer."""
-    seen = paper.surface(part.small, part.look.window, part.look.axis)
-    return strokes.polarity(seen.values, *(paper.contrast(seen, dark) for dark in (True, False)))
+    planes = [part.plane, paper.contrast(part.seen, not part.dark)]
+    return strokes.polarity(part.seen.values, *(planes if part.dark else planes[::-1]))
 
 
 def closer_look(part: Part) -> Ink:
     """The ink of a small object."""
-    seen = paper.surface(part.small, part.look.window, part.look.axis)
-    plane = without_lines(paper.contrast(seen, part.look.dark))
-    return _ink(seen, plane, part.look.dark, part.gate).only(part.gate)
+    return _ink(part.seen, without_lines(part.plane), part.dark, part.gate).only(part.gate)
 
 
 def _ink(seen: paper.Surface, plane: Plane, dark: bool, near: strokes.Mask | None = None) -> Ink:
@@ -135,18 +136,14 @@ def _ink(seen: paper.Surface, plane: Plane, dark: bool, near: strokes.Mask | Non
 
 def level(plane: Plane) -> float:
     """Contrast of the ink: of what stands out by areas, not by points."""
-    from scipy import ndimage
-
-    return strokes.weighted_quantile(ndimage.grey_opening(plane, size=(2, 2)), 0.6)
+    return strokes.weighted_quantile(opened(plane, 2), 0.6)
 
 
 def image_of(ink: Ink, form: Form) -> Image:
     """The image of an object: its ink and the soft edge around it."""
-    from scipy import ndimage
-
     if not ink.mask.any():
         return np.zeros((form.side, form.side), np.uint8)
-    near = ndimage.binary_dilation(ink.mask, strokes.EIGHT, iterations=2)
+    near = highest(ink.mask, 5)
     shown = np.where(near, np.clip(ink.plane / ink.high, 0, 1), 0).astype(np.float32)
     rows, columns = (np.flatnonzero(ink.mask.any(axis=1 - axis)) for axis in (0, 1))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
@@ -165,5 +162,4 @@ def _wide_enough(shown: Plane, mask: strokes.Mask) -> Plane:
     more = round(THINNEST * max(mask.shape) - width)
     if more < 1:
         return shown
-    wide = ndimage.grey_dilation(np.pad(shown, more // 2 + 1), size=(more + 1, more + 1))
-    return np.asarray(wide, np.float32)
+    return highest(np.pad(shown, more // 2 + 1), more + 1)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet.pictures.scaling import Plane
+from fnnet.pictures.windows import closed, highest, opened
 
 ACROSS = 0.55  # of the picture's width: how much of it a line covers at least
 THICKEST = 0.012  # of the picture's longer side: no line is wider
@@ -27,20 +28,18 @@ def _without_rows(plane: Plane) -> Plane:
     rows = np.count_nonzero(band, axis=0)
     n = ndimage.label(band[:, int(rows.argmax())])[1]
     size = round(rows.max() / max(n, 1)) + 2
-    thin = plane - ndimage.grey_opening(plane, size=(size, 1))
-    return np.where(ndimage.binary_dilation(band, np.ones((3, 1), bool)), plane - thin, plane)
+    thin = plane - opened(plane, (size, 1))
+    return np.where(highest(band, (3, 1)), plane - thin, plane)
 
 
 def _bands(plane: Plane) -> npt.NDArray[np.bool_]:
     """Where lines run from left to right, also where strokes cross them."""
-    from scipy import ndimage
-
     width = plane.shape[1]
     thick = max(3, round(THICKEST * max(plane.shape))) | 1
-    thin = plane - ndimage.grey_opening(plane, size=(2 * thick - 1, 1))
-    joined = ndimage.grey_closing(thin, size=(1, 2 * thick - 1))  # where other lines cross
+    thin = plane - opened(plane, (2 * thick - 1, 1))
+    joined = closed(thin, (1, 2 * thick - 1))  # where other lines cross
     run = max(9, width // 12)
-    level = ndimage.grey_opening(ndimage.grey_dilation(joined, size=(3, 1)), size=(1, run))
+    level = opened(highest(joined, (3, 1)), (1, run))
     usual, strong = np.quantile(level[::2, ::2], (0.5, 0.99))
     long = level > max(6.0, 0.4 * strong, 3 * usual)
     bands = np.zeros(plane.shape, bool)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet.pictures.scaling import Plane
+from fnnet.pictures.windows import filled
 
 WINDOW = 0.4  # of the shorter side: the widest stroke that is told from paper
 DARKEST = 32.0  # of 255: the least brightness of paper that contrasts are compared with
@@ -34,14 +35,14 @@ class Surface:
 def surface(pixels: Plane, window: int, axis: Plane | None) -> Surface:
     """Pixels, (H, W) or (H, W, 3), along an axis as from `colour_axis`, smoothed."""
     values = smooth(pixels if axis is None else pixels @ axis)
-    bright = values if axis is None else np.asarray(pixels.mean(axis=2), np.float32)
+    bright = values if axis is None else pixels @ np.full(3, 1 / 3, np.float32)
     return Surface(values, bright, window)
 
 
 def contrast(seen: Surface, dark: bool) -> Plane:
     """How far each point stands out from the paper, as dark ink or as light ink."""
     values = seen.values if dark else -seen.values
-    return closing(values, seen.window) - values
+    return filled(values, seen.window) - values
 
 
 def evenly_lit(seen: Surface, plane: Plane, dark: bool) -> tuple[Plane, float]:
@@ -50,7 +51,7 @@ def evenly_lit(seen: Surface, plane: Plane, dark: bool) -> tuple[Plane, float]:
     if seen.bright is seen.values:
         paper = seen.values + sign * plane
     else:
-        paper = sign * closing(sign * seen.bright, seen.window)
+        paper = sign * filled(sign * seen.bright, seen.window)
     usual = float(np.median(paper[::2, ::2]))
     # The paper is taken from the greatest values of its noise: bare paper has contrast with it.
     even = plane * ((usual + DARKEST) / (np.maximum(paper, 0) + DARKEST))
@@ -89,16 +90,6 @@ def noise_of(values: Plane) -> float:
     second = values[:, 2:] - 2 * values[:, 1:-1] + values[:, :-2]
     mixed = second[2:] - 2 * second[1:-1] + second[:-2]  # of white noise: 6 times its deviation
     return float(np.median(np.abs(mixed))) / 0.6745 / 6 if mixed.size else 0.0
-
-
-def closing(values: Plane, window: int) -> Plane:
-    """What remains when dark things narrower than the window are filled with their surroundings."""
-    from scipy import ndimage
-
-    half = window // 2  # paper goes on beyond the edge
-    highest = ndimage.maximum_filter(np.pad(values, half, mode="edge"), window, mode="nearest")
-    filled = ndimage.minimum_filter(highest, window, mode="nearest")
-    return np.asarray(filled[half:-half, half:-half], np.float32)
 
 
 def colour_axis(pixels: Plane, window: int) -> npt.NDArray[np.float32] | None:

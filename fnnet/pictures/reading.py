@@ -155,19 +155,22 @@ def _read(pixels: Pixels, form: Form, longest: float) -> Reading:
     if ink.high < ink.floor:
         return Reading((), "blank: nothing stands out from the paper", steps)
     labels, objects = objects_of(ink)
+    part = None
     if objects and _is_small(objects[0], scale):
         part = part_of(pixels, objects[0], np.isin(labels, objects[0].labels), int(scale), look)
         if is_dark(part) != look.dark:  # strokes were too thin to be told from what they enclose
             look, ink = first_look(small, not look.dark)
             steps = Steps(small, ink.plane, ink.mask, scale)
             labels, objects = objects_of(ink)
+            part = None
     if not objects:
         return Reading((), "blank: nothing but borders, lines and specks", steps)
     found = []
     for piece in objects:
         near = ink.only(np.isin(labels, piece.labels))
         if _is_small(piece, scale):
-            near = closer_look(part_of(pixels, piece, near.mask, int(scale), look))
+            part = part or part_of(pixels, piece, near.mask, int(scale), look)
+            near, part = closer_look(part), None
         box = (piece.top * scale, piece.left * scale, piece.bottom * scale, piece.right * scale)
         doubt = _doubt(near, form)
         if doubt is None and len(objects) == 1:

@@ -13,19 +13,20 @@ Plane: TypeAlias = npt.NDArray[np.float32]
 Pixels: TypeAlias = npt.NDArray[np.number[Any]]
 Image: TypeAlias = npt.NDArray[np.uint8]
 
-SAMPLES = 5  # rows and columns of a large block that its mean is taken over, or a few more
+SAMPLES = 5  # rows and columns of a large block that its mean is taken over at most
 
 
 def reduce(pixels: Pixels, factor: int) -> Plane:
     """Means of blocks of factor x factor pixels; a rest at the lower and right edges is left out.
 
-    Of a large block some rows and columns stand for all: 25 points of 144 hold what a mean needs.
+    Of a large block some rows and columns stand for all: 9 to 25 points hold what a mean needs.
     """
     if factor == 1:
         return pixels.astype(np.float32)
     height, width = (n // factor for n in pixels.shape[:2])
     cut = pixels[: height * factor, : width * factor]
-    places = range(factor // SAMPLES // 2, factor, max(1, factor // SAMPLES))
+    step = -(-factor // SAMPLES)
+    places = range((factor - 1) % step // 2, factor, step)
     rows: npt.NDArray[Any] = cut[places[0] :: factor].astype(_sums(pixels.dtype))
     for i in places[1:]:
         rows += cut[i::factor]

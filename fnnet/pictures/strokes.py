@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet.pictures.scaling import Plane
+from fnnet.pictures.windows import highest, lowest, opened
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]
@@ -47,19 +48,17 @@ def polarity(values: Plane, dark: Plane, light: Plane) -> bool:
     are edges only where they meet the ink, and fade elsewhere. Ink has edges towards free paper,
     which no polarity marks: the ink is what has more of these.
     """
-    from scipy import ndimage
-
     high = max(_strong(dark[::2, ::2]), _strong(light[::2, ::2]))
     area, reach = _region((dark > 0.4 * high) | (light > 0.4 * high))
     values, dark, light = values[area], dark[area], light[area]
     masks = [plane > 0.4 * high for plane in (dark, light)]
-    steps = ndimage.maximum_filter(values, reach) - ndimage.minimum_filter(values, reach)
+    steps = highest(values, reach) - lowest(values, reach)
     edge = steps > 0.4 * high
     free = []
     for mask, other in (masks, masks[::-1]):
-        ink = ndimage.binary_opening(mask, np.ones((2, 2)))
-        outline = ndimage.binary_dilation(ink, EIGHT) & ~ink
-        outline &= ~ndimage.binary_dilation(other, EIGHT)
+        ink = opened(mask, 2)
+        outline = highest(ink, 3) & ~ink
+        outline &= ~highest(other, 3)
         free.append(np.count_nonzero(outline & edge) - 2 * np.count_nonzero(outline & ~edge))
     return bool(free[0] >= free[1])
 
@@ -80,10 +79,7 @@ def _region(mask: Mask) -> tuple[tuple[slice, slice], int]:
 
 def _strong(plane: Plane) -> float:
     """The contrast of the ink: that of most of what stands out, by the square of its contrast."""
-    from scipy import ndimage
-
-    areas = ndimage.grey_opening(plane, size=(2, 2))
-    return weighted_quantile(areas, 0.7)
+    return weighted_quantile(opened(plane, 2), 0.7)
 
 
 def weighted_quantile(plane: Plane, q: float) -> float:

@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from fnnet.pictures.ink import Ink
 from fnnet.pictures.scaling import Plane
+from fnnet.pictures.windows import highest, lowest
 
 Mask = npt.NDArray[np.bool_]
-
-EIGHT = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +85,8 @@ def edge_share(values: Plane, mask: Mask, high: float) -> float:
     Ink has an edge all around. A corner that a shadow cuts off the page has one along the shadow,
     but none where the paper's estimate could not follow into the corner.
     """
-    from scipy import ndimage
-
-    rim = mask & ~ndimage.binary_erosion(mask, EIGHT, border_value=1)
-    steps = ndimage.maximum_filter(values, 5) - ndimage.minimum_filter(values, 5)
+    rim = mask & ~lowest(mask, 3)
+    steps = highest(values, 5) - lowest(values, 5)
     return float((steps[rim] > 0.4 * high).mean()) if rim.any() else 0.0
 
 

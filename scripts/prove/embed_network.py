@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fnnet_scripts.embedded import NAME, load_embedded
+from fnnet_scripts.embedded import load_embedded
 from fnnet_scripts.options import Parser, exit_code, folder
 
 import fnnet
 from fnnet.storage.files import atomic_write
 
-OUT = Path(__file__).parents[1] / "shared" / "fnnet_scripts" / NAME
+OUT = Path(__file__).parents[1] / "network.npz"
 HIDDEN, EPOCHS, SEED = (512, 128), 60, 0
 EXAMPLES = 2  # of each class
 STEPS = 127  # on either side of zero
@@ -42,8 +42,9 @@ def trained(train: fnnet.Split, classes: int) -> fnnet.Params:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     import reproduce
 
-    recipe = replace(reproduce.DISTORTED, hidden=HIDDEN, epochs=EPOCHS)
-    params: fnnet.Params = reproduce.fit(recipe, train, classes, np.random.default_rng(SEED), True)
+    settings = reproduce.settings_of(reproduce.RECIPES["simard-distorted"], EPOCHS)
+    settings.hidden, rng = list(HIDDEN), np.random.default_rng(SEED)
+    params: fnnet.Params = reproduce.fit(settings, train, classes, rng, bar=True)
     return params
 
 

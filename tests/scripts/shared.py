@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+NETWORK = SCRIPTS / "network.npz"
 
 
 def path_of(name: str) -> Path:

@@ -15,6 +15,7 @@ import pytest
 from fnnet_scripts.page import pages, server, thinking
 
 import fnnet
+from tests.scripts.shared import NETWORK
 from tests.scripts.skeletons import Points, strokes_of, strokes_of_class
 
 api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
@@ -36,7 +37,7 @@ SECONDS = 10_000  # milliseconds that anything may take
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with server.Server(pages.Pages(thinking.embedded()), pages.Shelf()) as each:
+    with server.Server(pages.Pages(thinking.embedded(NETWORK)), pages.Shelf()) as each:
         thread = threading.Thread(target=each.serve_forever, args=(0.05,))
         thread.start()
         yield each.address

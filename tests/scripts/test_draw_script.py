@@ -31,7 +31,7 @@ from fnnet_scripts.page.strokes import image_of
 
 import fnnet
 from fnnet.pictures.forms import FORMS, Form
-from tests.scripts.shared import environment, load, path_of
+from tests.scripts.shared import NETWORK, environment, load, path_of
 from tests.scripts.skeletons import strokes_of, strokes_of_class
 
 MNIST = FORMS["mnist"]
@@ -44,7 +44,7 @@ draw = load("draw")
 
 @pytest.fixture(scope="module")
 def known() -> thinking.Network:
-    return thinking.embedded()
+    return thinking.embedded(NETWORK)
 
 
 def read(network: thinking.Network, strokes: Any, form: Form = MNIST) -> int:
@@ -90,7 +90,7 @@ def test_dots_and_slips_of_the_pen_stay_small() -> None:
 
 
 def test_drawing_on_an_image_adds_ink_where_it_is_drawn() -> None:
-    base = load_embedded().examples.x[0].astype(np.uint8)
+    base = load_embedded(NETWORK).examples.x[0].astype(np.uint8)
     line = [np.array([[0, 0.02], [1, 0.02]], np.float32)]
     image = image_of(line, PEN, MNIST, base)
     assert (image[0] > 100).all()
@@ -126,9 +126,8 @@ def test_replayed_digits_are_read_as_what_they_are(known: thinking.Network) -> N
 
 
 def test_the_embedded_network_is_small_and_reads_its_examples() -> None:
-    network = load_embedded()
-    size = path_of("embedded").with_name("network.npz").stat().st_size
-    assert size <= 500_000
+    network = load_embedded(NETWORK)
+    assert NETWORK.stat().st_size <= 500_000
     assert network.classes == tuple("0123456789")
     examples = network.examples
     np.testing.assert_array_equal(np.bincount(examples.y), np.full(10, 2))
@@ -137,10 +136,22 @@ def test_the_embedded_network_is_small_and_reads_its_examples() -> None:
 
 @with_mnist
 def test_the_embedded_network_is_as_good_as_it_says() -> None:
-    network = load_embedded()
+    network = load_embedded(NETWORK)
     measured = fnnet.evaluate(network.params, fnnet.load_mnist(FULL, download=False).test).accuracy
     assert measured == pytest.approx(network.accuracy, abs=2e-4)
     assert measured > 0.994
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", "an array", "other members"])
+def test_another_file_is_no_embedded_network(tmp_path: Path, content: bytes | str) -> None:
+    path = tmp_path / "network.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with open(path, "wb") as file:
+            (np.save if content == "an array" else np.savez)(file, np.zeros(3))
+    with pytest.raises(ValueError, match="is no network that embed_network"):
+        load_embedded(path)
 
 
 def test_stored_weights_are_off_by_half_a_step_at_most() -> None:
@@ -344,7 +355,7 @@ def connected(to: server.Server) -> HTTPConnection:
 
 @pytest.fixture
 def running() -> Iterator[server.Server]:
-    with server.Server(pages.Pages(thinking.embedded()), pages.Shelf()) as each:
+    with server.Server(pages.Pages(thinking.embedded(NETWORK)), pages.Shelf()) as each:
         thread = threading.Thread(target=each.serve_forever, args=(0.05,))
         thread.start()
         yield each

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,13 @@ import pytest
 
 import fnnet
 from fnnet.checks import FloatArray
+from fnnet.data.idx import write_idx
 from tests.scripts.shared import load, path_of
 
 train_mpi, mpi_scaling = load("train_mpi"), load("mpi_scaling")
+from fnnet_scripts import mapped  # noqa: E402  # after the search for the scripts
+
+F64 = np.dtype(np.float64)
 TINY = ("--hidden", "16", "--batch-size", "100")
 
 
@@ -53,8 +59,105 @@ def test_weighted_gradients_of_shards_add_up_to_the_batch_s(ranks: int, batch_si
         expected, _ = fnnet.tree_ravel(fnnet.grads(params, x, y))
         vectors = np.full((ranks, expected.size), np.nan)
         for (rows, share), vector in zip(parts, vectors, strict=True):
-            train_mpi.weigh_gradient(params, data, rows, share, vector)
+            train_mpi.weigh_gradient(params, (data.x[rows], data.y[rows], share), vector)
         np.testing.assert_allclose(vectors.sum(axis=0), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "ranks"),
+    [
+        (11, 4, 1),
+        (11, 4, 3),
+        (12, 4, 3),
+        (40, 7, 5),
+        (15, 8, 5),
+        (9, 3, 8),
+        (1000, 128, 7),
+        (3, 9, 2),
+    ],
+)
+def test_ranks_read_rows_of_their_own_that_make_up_every_batch(
+    n: int, batch_size: int, ranks: int
+) -> None:
+    data = fnnet.Split(np.arange(n, dtype=np.float64)[:, None], np.arange(n))
+    for memory in (None, 32 * 16):
+        seen: list[set[int]] = [set() for _ in range(ranks)]
+        rng = [np.random.default_rng(5) for _ in range(ranks)]
+        orders = []
+        for _ in range(2):
+            each = [
+                [*mapped.own_parts(rng[i], data, batch_size, i, ranks, F64, memory=memory)]
+                for i in range(ranks)
+            ]
+            sizes = [sum(len(x) for x, _, _ in step) for step in zip(*each, strict=True)]
+            assert sizes == [min(batch_size, n - start) for start in range(0, n, batch_size)]
+            for step in zip(*each, strict=True):
+                assert sum(share for _, _, share in step) == pytest.approx(1)
+                assert all((x[:, 0] == y).all() for x, y, _ in step)
+            rows = [[int(row) for _, y, _ in parts for row in y] for parts in each]
+            assert sorted(chain.from_iterable(rows)) == [*range(n)]
+            for own, found in zip(seen, rows, strict=True):
+                own.update(found)
+            orders.append(rows)
+        assert sum(map(len, seen)) == n  # the same rows in both epochs
+        assert orders[0] != orders[1] or n < 10
+        assert len({each.bit_generator.state["state"]["state"] for each in rng}) == 1
+
+
+def test_npy_and_unpacked_idx_files_are_mapped(tmp_path: Path) -> None:
+    digits = fnnet.load_digits()
+    for name in ("train-images-idx3-ubyte", "t10k-images.idx3-ubyte"):
+        write_idx(tmp_path / name, digits.train.x)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", digits.train.y)
+    np.save(tmp_path / "t10k-labels.npy", digits.train.y)
+    for split in mapped.mapped_splits(tmp_path):
+        assert isinstance(split.x, np.memmap)
+        assert isinstance(split.y, np.memmap)
+        np.testing.assert_array_equal(split.x, digits.train.x)
+        np.testing.assert_array_equal(split.y, digits.train.y)
+        assert split.divisor == 255
+
+
+def test_files_that_cannot_be_mapped_are_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"one file train-images.npy, .* got none"):
+        mapped.mapped_splits(tmp_path)
+    write_idx(tmp_path / "train-images.gz", np.zeros((3, 2, 2), np.uint8))
+    with pytest.raises(FileNotFoundError, match="got none"):
+        mapped.mapped_splits(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte"
+    write_idx(path, np.zeros((3, 2, 2), np.int32))
+    with pytest.raises(ValueError, match=r"must be a \.npy file, or an unpacked IDX file of bytes"):
+        mapped.mapped_splits(tmp_path)
+    for content in (b"", b"\0\0\x08", b"\0\0\x08\x03\0\0"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"must be a \.npy file, or an unpacked IDX"):
+            mapped.mapped_splits(tmp_path)
+    write_idx(path, np.zeros((3, 2, 2), np.uint8))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="must have 12 bytes after its header"):
+        mapped.mapped_splits(tmp_path)
+    np.save(tmp_path / "train-images.npy", np.zeros((3, 2, 2), np.uint8))
+    with pytest.raises(FileNotFoundError, match=r"got train-images-idx3-ubyte, train-images\.npy"):
+        mapped.mapped_splits(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--dataset", "mapped"), "--dataset mapped needs --data-dir"),
+        (("--memory", "5"), "--memory is for --dataset mapped, got --dataset digits"),
+        (("--memory", "0"), "argument --memory: must be a whole number >= 1"),
+    ],
+)
+def test_bad_usage_of_mapped_data_is_one_line(
+    options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        train_mpi.parse(options)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
 
 
 def test_ranks_that_differ_by_a_bit_are_told() -> None:
@@ -404,6 +507,96 @@ def test_a_rank_that_raises_ends_the_job_with_a_line_and_other_ranks_go_on(tmp_p
     assert more.returncode == 0, more.stderr
     assert saved(tmp_path).epoch == 4
     assert gap(saved(tmp_path).state.params, one_process(4).params) < 1e-5
+
+
+READ = """
+import sys
+sys.path[0] = sys.argv.pop(1)
+import train_mpi
+from mpi4py import MPI
+
+
+def resident():
+    found, mine = {}, None
+    for line in open("/proc/self/smaps"):
+        words = line.split()
+        if "-" in words[0] and not words[0].endswith(":"):
+            mine = words[-1].rpartition("/")[2]
+        elif words[0] == "Rss:":
+            found[mine] = found.get(mine, 0) + 1024 * int(words[1])
+    return found.get("train-images.npy", 0)
+
+
+evaluate, most = train_mpi.evaluate, []
+
+
+def watched(*batch):
+    found = evaluate(*batch)
+    most.append(resident())
+    return found
+
+
+train_mpi.evaluate = watched
+assert train_mpi.main(sys.argv[1:]) == 0
+every = MPI.COMM_WORLD.gather(max(most))
+if MPI.COMM_WORLD.rank == 0:
+    print(*every)
+"""
+
+
+@pytest.mark.usefixtures("mpiexec")
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what was read")
+@pytest.mark.parametrize("memory", [(), ("--memory", "1")])
+def test_rows_of_a_mapped_file_are_read_by_one_rank_alone(
+    tmp_path: Path, memory: tuple[str, ...]
+) -> None:
+    n, side, ranks, around = 9000, 64, 3, 1024  # a page a row
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (n, side, side), np.uint8)
+    for part, count in (("train", n), ("test", 30)):
+        np.save(tmp_path / f"{part}-images.npy", images[:count])
+        np.save(tmp_path / f"{part}-labels.npy", rng.integers(0, 4, count).astype(np.uint8))
+    options = ("--dataset", "mapped", "--data-dir", ".", "--hidden", "4", "--epochs", "1")
+    result = run_code(ranks, READ, *options, *memory, "--batch-size", "300", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    pages = [int(word) / side**2 for word in result.stdout.splitlines()[-1].split()]
+    assert len(pages) == ranks
+    assert sum(pages) >= n
+    # The system maps pages that it has at hand around those that are read, up to 2 MB on each side.
+    assert all(count <= n / ranks + around + 16 for count in pages)
+
+
+@pytest.mark.usefixtures("mpiexec")
+def test_ranks_train_on_mapped_data_as_one_process_does_on_the_same_batches(tmp_path: Path) -> None:
+    ranks, data = 3, fnnet.load_digits()
+    for part, split in (("train", data.train), ("test", data.test)):
+        np.save(tmp_path / f"{part}-images.npy", split.x)
+        np.save(tmp_path / f"{part}-labels.npy", split.y)
+    options = ("--dataset", "mapped", "--data-dir", ".", *TINY, "--epochs", "1")
+    result = mpirun(ranks, *options, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    rng = np.random.default_rng(0)
+    state = fnnet.rmsprop_init(fnnet.init_params(rng, (64, 16, 10)))
+    each = [
+        mapped.own_parts(copy.deepcopy(rng), data.train, 100, i, ranks, np.dtype(np.float32))
+        for i in range(ranks)
+    ]
+    for step in zip(*each, strict=True):
+        x, y = (np.concatenate([part[k] for part in step]) for k in range(2))
+        state = fnnet.rmsprop_update(state, fnnet.grads(state.params, x, y))
+    found = saved(tmp_path)
+    assert gap(found.state.params, state.params) < 1e-6
+    for split, loss, accuracy in (
+        (data.train, found.history[0].train_loss, found.history[0].train_accuracy),
+        (data.test, found.history[0].test_loss, found.history[0].test_accuracy),
+    ):
+        expected = fnnet.evaluate(state.params, split)
+        assert loss == pytest.approx(expected.loss, rel=1e-4)
+        assert accuracy == pytest.approx(expected.accuracy, abs=0.005)
+    assert found.extra["classes"] == [*"0123456789"]
+    more = mpirun(2, "--resume", "--epochs", "2", "--memory", "1", folder=tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert saved(tmp_path).epoch == 2
 
 
 def run_code(

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from fnnet_scripts.embedded import load_embedded
 
 import fnnet
+from tests.scripts.shared import NETWORK
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("scipy")
@@ -152,11 +154,44 @@ def test_bad_usage_is_one_line_and_exits_with_2(
         assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["absent.npz", "picture.png"])
+def test_without_a_checkpoint_the_network_that_comes_along_reads_digits_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = load_embedded(NETWORK).examples
+    for i, image in enumerate(np.asarray(examples.x)):
+        page = np.pad(255 - np.kron(image, np.ones((8, 8), np.uint8)), 40, constant_values=255)
+        Image.fromarray(page).save(tmp_path / f"{i}.png")
+    pictures = [str(tmp_path / f"{i}.png") for i in range(len(examples))]
+    out = str(tmp_path / "figure.png")
+    assert predict.main([*pictures, "--out", out]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert "comes with the scripts" in first
+    assert re.search(r"MNIST .*: it reads 99\.\d\d % of 10,000 test images$", first)
+    read = [int(line.split(": ")[1].split()[0]) for line in lines[: len(examples)]]
+    np.testing.assert_array_equal(read, examples.y)
+    assert predict.main([pictures[3], "--out", out]) == 0  # a single picture is no checkpoint
+    assert f"{pictures[3]}: 3 " in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_told_by_its_start_and_options_may_stand_behind_it(
+    network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network.rename(network.with_name("kept"))
+    images = network.with_name("images")
+    fnnet.write_idx(images, np.full((30, 28, 28), 9, np.uint8))
+    out = ["--out", str(network.with_name("figure.png"))]
+    assert predict.main([str(network.with_name("kept")), "--limit", "3", *out, str(images)]) == 0
+    shown = capsys.readouterr().out
+    assert "comes with the scripts" not in shown
+    assert f"{images}: 3 of 30 images shown" in shown
+
+
+@pytest.mark.parametrize("name", ["absent.npz", "picture.npz"])
 def test_what_is_no_checkpoint_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     Image.fromarray(hook(28, 28)).save(tmp_path / "picture.png")
+    (tmp_path / "picture.png").with_suffix(".npz").write_bytes(b"no zip archive")
     assert run(tmp_path / name, tmp_path / "picture.png") == 1
     errors = capsys.readouterr().err
     assert name in errors

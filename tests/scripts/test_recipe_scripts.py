@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fnnet_scripts.recipes import schedule_of
 
 import fnnet
 from tests.scripts.shared import environment, load, path_of
@@ -33,7 +35,7 @@ def test_every_recipe_prints_its_row(name: str, capsys: pytest.CaptureFixture[st
     assert reproduce.main([name, *QUICK]) == 0
     row = cells(capsys.readouterr().out)
     assert row["recipe"] == name
-    widths = "-".join(map(str, reproduce.RECIPES[name].hidden))
+    widths = "-".join(map(str, reproduce.settings_of(reproduce.RECIPES[name]).hidden))
     assert row["network"] == f"64-{widths}-10"
     assert row["published, %"] == reproduce.RECIPES[name].published
     assert 0 < float(row["test error, %"]) < 100
@@ -97,18 +99,55 @@ def test_an_ensemble_averages_probabilities() -> None:
 def test_members_of_an_ensemble_are_all_trained(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = replace(reproduce.RECIPES["ensemble"], hidden=(9,), members=3)
+    small = replace(reproduce.RECIPES["ensemble"], options="--hidden 9", members=3)
     monkeypatch.setitem(reproduce.RECIPES, "ensemble", small)
     assert reproduce.main(["ensemble", *QUICK]) == 0
     assert cells(capsys.readouterr().out)["network"] == "3 × 64-9-10"
 
 
+@pytest.mark.parametrize("name", reproduce.RECIPES)
+def test_a_recipe_is_a_command_line_that_trains_the_same_network(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = reproduce.RECIPES[name]
+    options = recipe.options.replace("1500 1000 500", "30 20 10").replace("-up 500", "-up 9")
+    small = replace(recipe, options=options)
+    monkeypatch.setitem(reproduce.RECIPES, name, small)
+    words = (name, "--dataset", "digits", "--epochs", "2", "--seeds", "3", "--command")
+    assert reproduce.main(words) == 0
+    python, script, *words_of_train = shlex.split(capsys.readouterr().out)
+    assert (python, script) == ("python", "scripts/train.py")
+    assert load("train").main([*words_of_train, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    checkpoint = fnnet.load_checkpoint(tmp_path / "run" / "checkpoint.npz")
+    settings, split = reproduce.settings_of(small, 2), fnnet.load_digits().train
+    params = reproduce.fit(settings, split, 10, np.random.default_rng(3), bar=False)
+    assert fnnet.tree_equal(params, checkpoint.state.params)
+
+
+def test_recipes_have_the_settings_of_their_published_results() -> None:
+    told: dict[str, dict[str, object]] = {
+        "original": {"hidden": [128], "epochs": 10, "batch_size": 32, "scheme": "normal"},
+        "keras": {"hidden": [512, 512], "epochs": 20, "batch_size": 128, "dropout": 0.2},
+        "simard": {"hidden": [800], "epochs": 20, "decay": 0.99, "warm_up": 500},
+        "simard-distorted": {"epochs": 150, "learning_rate": 0.002, "weight_decay": 0.05},
+        "best": {"hidden": [1500, 1000, 500], "epochs": 180, "distort": "smoother"},
+        "ensemble": {"hidden": [800], "epochs": 30, "distort": "on"},
+    }
+    assert set(told) == set(reproduce.RECIPES)
+    for name, expected in told.items():
+        settings = vars(reproduce.settings_of(reproduce.RECIPES[name]))
+        assert {key: settings[key] for key in expected} == expected
+
+
 def test_a_falling_rate_ends_at_zero_and_others_stay() -> None:
-    falling = reproduce.learning_rates(reproduce.RECIPES["simard-distorted"], 10_000)
+    falling = schedule_of(reproduce.settings_of(reproduce.RECIPES["simard-distorted"]), 10_000)
     rates = [falling(step) for step in range(10_001)]
     assert rates[0] < rates[499] == max(rates)
     assert rates[-1] == pytest.approx(0, abs=1e-12)
-    still = reproduce.learning_rates(reproduce.RECIPES["keras"], 10_000)
+    still = schedule_of(reproduce.settings_of(reproduce.RECIPES["keras"]), 10_000)
     assert {still(step) for step in range(0, 10_000, 100)} == {1e-3}
 
 

@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+from fnnet_scripts import recipes
 
 import fnnet
 from tests.scripts.shared import load, path_of
@@ -518,6 +520,8 @@ RECIPE = (
     *("--optimizer", "adam", "--warm-up", "5", "--dropout", "0.2", "--label-smoothing", "0.1"),
     *("--weight-decay", "0.01", "--clip", "1", "--distort", "--activation", "tanh"),
     *("--class-weights", "--hidden", "8", "--batch-size", "200", "--quiet"),
+    *("--schedule", "step", "--every", "7", "--factor", "0.5", "--average", "0.9"),
+    *("--scheme", "lecun"),
 )
 
 
@@ -541,11 +545,99 @@ def test_a_recipe_of_options_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     assert unbroken.state.params.activation == "tanh"
     assert unbroken.extra["dropout"] == 0.2
     assert fnnet.tree_equal(unbroken.state.params, resumed.state.params)
+    averages = [fnnet.load_checkpoint(Path(out) / "averaged.npz") for out in (whole, parts)]
+    assert fnnet.tree_equal(averages[0].state.params, averages[1].state.params)
+    assert not fnnet.tree_equal(averages[0].state.params, unbroken.state.params)
+
+
+def test_resuming_keeps_every_setting_of_a_recipe(tmp_path: Path) -> None:
+    sgd = ("--optimizer", "sgd", "--momentum", "0.8", "--nesterov", "--scheme", "normal")
+    others = ("--cosine", "--distort", "smoother", "--validation", "99", "--patience", "7")
+    for i, words in enumerate((RECIPE, (*sgd, *others, "--quiet"))):
+        out = tmp_path / str(i)
+        assert train(*words, "--epochs", "1", "--out", str(out)).returncode == 0
+        kept = json.loads((out / "run.json").read_text())
+        assert set(recipes.RECIPE) <= set(kept)
+        assert train("--resume", "--epochs", "2", "--out", str(out), "--quiet").returncode == 0
+        assert json.loads((out / "run.json").read_text()) == {**kept, "epochs": 2}
+        extra = fnnet.load_checkpoint(out / "checkpoint.npz").extra
+        assert {name: extra[name] for name in recipes.RECIPE} == {
+            name: kept[name] for name in recipes.RECIPE
+        }
+
+
+def test_the_average_is_that_of_the_parameters_after_each_step(tmp_path: Path) -> None:
+    words = ("--hidden", "8", "--batch-size", "256", "--epochs", "2", "--average", "0.8")
+    out = tmp_path / "run"
+    done = train(*words, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    rng, split = np.random.default_rng(0), fnnet.load_digits().train
+    state = fnnet.rmsprop_init(fnnet.init_params(rng, (64, 8, 10)))
+    steps = []
+    for _ in range(2):
+        for x, y in fnnet.batches(rng, split, 256):
+            state, _ = fnnet.train_step(state, x, y)
+            steps.append(fnnet.tree_ravel(state.params)[0].astype(float))
+    weights = 0.8 ** np.arange(len(steps))[::-1]  # of an average from zeros, without its bias
+    expected = weights @ np.array(steps) / weights.sum()
+    averaged = fnnet.load_checkpoint(out / "averaged.npz")
+    np.testing.assert_allclose(fnnet.tree_ravel(averaged.state.params)[0], expected, atol=1e-6)
+    trained = fnnet.load_checkpoint(out / "checkpoint.npz").state.params
+    assert fnnet.tree_equal(trained, state.params)
+    evaluation = fnnet.evaluate(averaged.state.params, fnnet.load_digits().test)
+    assert averaged.history[-1].test_accuracy == evaluation.accuracy
+    assert f"test accuracy {evaluation.accuracy:.2%}, " in done.stdout
+    assert f"{shlex.quote(str(out / 'averaged.npz'))} PICTURE" in done.stdout
+
+
+def test_a_rate_that_falls_in_steps_is_multiplied_at_each(tmp_path: Path) -> None:
+    words = ("--schedule", "step", "--every", "6", "--factor", "0", "--batch-size", "256")
+    networks = []
+    for epochs in ("1", "2"):  # of six steps: in the second epoch the rate is zero
+        out = tmp_path / epochs
+        done = train(*words, "--hidden", "8", "--epochs", epochs, "--out", str(out), "--quiet")
+        assert done.returncode == 0, done.stderr
+        networks.append(fnnet.load_checkpoint(out / "checkpoint.npz").state.params)
+    assert fnnet.tree_equal(*networks)
+
+
+def test_flags_of_optimizers_reach_their_states(tmp_path: Path) -> None:
+    for words, name in (
+        (("--optimizer", "sgd", "--momentum", "0.9", "--nesterov"), "nesterov"),
+        (("--centered",), "centered"),
+    ):
+        out = tmp_path / name
+        done = train(*words, "--hidden", "8", "--epochs", "1", "--out", str(out), "--quiet")
+        assert done.returncode == 0, done.stderr
+        assert getattr(fnnet.load_checkpoint(out / "checkpoint.npz").state, name) is True
+
+
+def test_a_run_ends_with_two_lines_that_say_what_to_do_next(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *TINY, "--epochs", "1", "--out", "a run"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    use, more = done.stdout.splitlines()[-2:]
+    network = "'a run/checkpoint.npz'"
+    assert f"{SCRIPT.parent / 'predict.py'} {network} PICTURE" in use
+    assert f"{SCRIPT.parent / 'draw.py'} {network}" in use
+    on, mnist = more.split("; MNIST: ")
+    assert mnist.split()[1:] == [str(SCRIPT), "--dataset", "mnist"]
+    words = shlex.split(on.removeprefix("train on: "))[1:]
+    again = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert checkpoint(tmp_path / "a run").epoch == 2
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--optimizer", "adam", "--nesterov"), "--nesterov is no option of adam"),
+        (("--schedule", "step"), "--schedule step and --every STEPS go together"),
+        (("--every", "9"), "--schedule step and --every STEPS go together"),
+        (("--loop", "ragged", "--average", "0.9"), "takes no --average"),
         (("--optimizer", "sgd", "--beta1", "0.5"), "--beta1 is no number of sgd"),
         (("--patience", "2"), "--patience needs --validation"),
         (

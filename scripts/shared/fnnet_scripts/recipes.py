@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,29 @@ import fnnet
 from fnnet.activations import ACTIVATIONS
 from fnnet.arguments import Labels
 from fnnet.checks import FloatArray
+from fnnet.optimizers.schedules import Schedule
 from fnnet.optimizers.states import OPTIMIZERS, kinds
+from fnnet.params import VARIANCES
 from fnnet_scripts.options import Parser, UsageError, at_least, not_negative
 
-DISTORTIONS: dict[str, float] = {
-    "rotation": 12.0,
-    "scale": 0.12,
-    "shear": 0.12,
-    "shift": 1.0,
-    "elastic_alpha": 36.0,
-    "elastic_sigma": 5.0,
-}  # for digits of 28 x 28 pixels; chosen on held-out images
+DISTORTIONS: dict[str, dict[str, float]] = {  # for digits of 28 x 28 pixels
+    "on": {  # chosen on held-out images
+        "rotation": 12.0,
+        "scale": 0.12,
+        "shear": 0.12,
+        "shift": 1.0,
+        "elastic_alpha": 36.0,
+        "elastic_sigma": 5.0,
+    },
+    "smoother": {  # and more affine, about as Cireşan et al. (2010) have them
+        "rotation": 15.0,
+        "scale": 0.15,
+        "shear": 0.12,
+        "shift": 1.0,
+        "elastic_alpha": 38.0,
+        "elastic_sigma": 6.0,
+    },
+}
 RECIPE: dict[str, Any] = {
     "optimizer": "rmsprop",
     "decay": 0.9,
@@ -30,20 +43,41 @@ RECIPE: dict[str, Any] = {
     "momentum": 0.0,
     "beta1": 0.9,
     "beta2": 0.999,
+    "nesterov": "off",
+    "centered": "off",
     "schedule": "constant",
     "warm_up": 0,
+    "factor": 0.1,
+    "every": 0,
     "activation": "relu",
+    "scheme": "auto",
     "dropout": 0.0,
     "label_smoothing": 0.0,
     "weight_decay": 0.0,
     "clip": 0.0,
+    "average": 0.0,
     "distort": "off",
     "class_weights": "off",
     "patience": 0,
     "loop": "plain",
 }  # options and their defaults
 NUMBERS = ("decay", "eps", "momentum", "beta1", "beta2")
-RAGGED_WITHOUT = ("schedule", "warm_up", "dropout", "label_smoothing", "weight_decay", "clip")
+FLAGS = ("nesterov", "centered")
+STEPS = ("schedule", "warm_up", "dropout", "label_smoothing", "weight_decay", "clip", "average")
+AVERAGE = "average of parameters"  # where a checkpoint keeps it
+UNIT_NORMAL = "normal"  # weights and biases from N(0, 1), as the published recipe `original` has
+
+
+@dataclass(frozen=True, slots=True)
+class Averaged:
+    """An optimizer's state, and the moving average of the parameters that it has had."""
+
+    state: Any
+    average: fnnet.Params
+
+    @property
+    def params(self) -> fnnet.Params:
+        return self.state.params  # type: ignore[no-any-return]  # a state's, whichever it is
 
 
 def optimizers() -> dict[str, type[Any]]:
@@ -54,15 +88,20 @@ def optimizers() -> dict[str, type[Any]]:
 def add_recipe_options(parser: Parser) -> None:
     """The options of `RECIPE`, in groups."""
     share, names = not_negative(below=1), ", ".join(optimizers())
-    add = parser.add_argument_group("optimizer").add_argument
+    switch: dict[str, Any] = {"nargs": "?", "const": "on", "choices": ("on", "off")}
+    add = parser.group("optimizer")
     add("--optimizer", choices=optimizers(), metavar="NAME", help=f"{names}; default: rmsprop")
     add("--decay", type=share, metavar="X", help="of RMSProp's mean squares; default: 0.9")
     add("--eps", type=not_negative(), metavar="X", help="beside the root; default: 1e-8")
     add("--momentum", type=share, metavar="X", help="of RMSProp or SGD; default: 0")
     add("--beta1", type=share, metavar="X", help="of Adam; default: 0.9")
     add("--beta2", type=share, metavar="X", help="of Adam; default: 0.999")
-    add = parser.add_argument_group("learning rate").add_argument
-    add("--schedule", choices=("constant", "cosine"), help="default: constant")
+    add("--nesterov", **switch, help="of SGD with momentum")
+    add("--centered", **switch, help="of RMSProp: mean squares about the mean gradient")
+    add("--clip", type=not_negative(), metavar="X", help="largest norm of a gradient; 0: any")
+    add("--average", type=share, metavar="X", help="keep a moving average with this decay, use it")
+    add = parser.group("learning rate")
+    add("--schedule", choices=("constant", "cosine", "step"), help="default: constant")
     add(
         *("--cosine",),
         dest="schedule",
@@ -71,14 +110,24 @@ def add_recipe_options(parser: Parser) -> None:
         help="the same as --schedule cosine: the rate falls to zero along a cosine",
     )
     add("--warm-up", type=at_least(0), metavar="STEPS", help="rise to the full rate; default: 0")
-    add = parser.add_argument_group("network and regularization").add_argument
+    add(
+        "--every", type=at_least(0), metavar="STEPS", help="of --schedule step: steps between falls"
+    )
+    add("--factor", type=share, metavar="X", help="of --schedule step: what is left; default: 0.1")
+    add = parser.group("network and regularization")
     add("--activation", choices=ACTIVATIONS, help="of the hidden units; default: relu")
+    schemes = ("auto", *VARIANCES, UNIT_NORMAL)
+    add("--scheme", choices=schemes, help="of the first weights; default: what suits --activation")
     add("--dropout", type=share, metavar="X", help="rate of the hidden units; default: 0")
     add("--label-smoothing", type=share, metavar="X", help="default: 0")
     add("--weight-decay", type=not_negative(), metavar="X", help="times the rate; default: 0")
-    add("--clip", type=not_negative(), metavar="X", help="largest norm of a gradient; 0: any")
-    switch: dict[str, Any] = {"nargs": "?", "const": "on", "choices": ("on", "off")}
-    add("--distort", **switch, help="new distortions of the images for every batch")
+    add(
+        *("--distort",),
+        nargs="?",
+        const="on",
+        choices=("off", *DISTORTIONS),
+        help="new distortions of the images for every batch",
+    )
     add("--class-weights", **switch, help="every class counts alike, however rare it is")
     add("--patience", type=at_least(0), metavar="N", help="stop after N epochs without progress")
     add("--loop", choices=("plain", "ragged"), help="ragged: faster where many inputs are zero")
@@ -87,22 +136,40 @@ def add_recipe_options(parser: Parser) -> None:
 def check_recipe(parser: Parser, settings: argparse.Namespace) -> None:
     """End the program where options of a recipe do not go together."""
     held = kinds(optimizers()[settings.optimizer])
-    for name in NUMBERS:
+    for name in (*NUMBERS, *FLAGS):
         if getattr(settings, name) != RECIPE[name] and name not in held:
-            parser.error(f"--{name} is no number of {settings.optimizer}")
+            what = "number" if name in NUMBERS else "option"
+            parser.error(f"--{name} is no {what} of {settings.optimizer}")
     if settings.patience and not settings.validation:
         parser.error("--patience needs --validation: the test set is read once, at the end")
-    changed = [name for name in RAGGED_WITHOUT if getattr(settings, name) != RECIPE[name]]
-    if settings.loop == "ragged" and (changed or settings.distort == "on"):
+    if (settings.schedule == "step") != bool(settings.every):
+        parser.error("--schedule step and --every STEPS go together")
+    changed = [name for name in STEPS if getattr(settings, name) != RECIPE[name]]
+    if settings.loop == "ragged" and (changed or settings.distort != "off"):
         option = (changed or ["distort"])[0].replace("_", "-")
         parser.error(f"--loop ragged makes its own steps and takes no --{option}")
+
+
+def first_params(
+    settings: argparse.Namespace,
+    rng: np.random.Generator,
+    sizes: Sequence[int],
+    dtype: str = "float32",
+) -> fnnet.Params:
+    """A network to begin with."""
+    scheme = settings.scheme if settings.scheme in VARIANCES else None
+    params = fnnet.init_params(rng, sizes, dtype, activation=settings.activation, scheme=scheme)
+    if settings.scheme != UNIT_NORMAL:
+        return params
+    return fnnet.tree_map(lambda leaf: rng.standard_normal(leaf.shape).astype(leaf.dtype), params)
 
 
 def first_state(settings: argparse.Namespace, params: fnnet.Params) -> Any:
     """The state of the optimizer asked for, with its numbers."""
     kind = optimizers()[settings.optimizer]
     numbers = {name: getattr(settings, name) for name in NUMBERS if name in kinds(kind)}
-    return OPTIMIZERS[kind].init(params, settings.learning_rate, **numbers)
+    flags = {name: getattr(settings, name) == "on" for name in FLAGS if name in kinds(kind)}
+    return OPTIMIZERS[kind].init(params, settings.learning_rate, **numbers, **flags)
 
 
 def weighted(settings: argparse.Namespace, split: fnnet.Split, classes: int) -> fnnet.Split:
@@ -115,25 +182,31 @@ def weighted(settings: argparse.Namespace, split: fnnet.Split, classes: int) -> 
     return fnnet.Split(split.x, split.y, weights, split.divisor)
 
 
+def schedule_of(settings: argparse.Namespace, steps: int) -> Schedule:
+    """The learning rate of a run of so many steps."""
+    rate = settings.learning_rate
+    schedule = fnnet.schedules.constant(rate)
+    if settings.schedule == "cosine":
+        schedule = fnnet.schedules.cosine(rate, max(1, steps - settings.warm_up))
+    elif settings.schedule == "step":
+        schedule = fnnet.schedules.step_decay(rate, settings.factor, settings.every)
+    return fnnet.schedules.warm_up(settings.warm_up, schedule)
+
+
 def composed(
     settings: argparse.Namespace, rng: np.random.Generator, samples: int, classes: int
 ) -> dict[str, Any]:
     """Keywords of `fnnet.train` that make its steps those of the recipe."""
     if settings.loop == "ragged":
         return {"epoch": fnnet.train_epoch}
-    steps = settings.epochs * -(-samples // settings.batch_size)
-    schedule = fnnet.schedules.constant(settings.learning_rate)
-    if settings.schedule == "cosine":
-        after = max(1, steps - settings.warm_up)
-        schedule = fnnet.schedules.cosine(settings.learning_rate, after)
-    schedule = fnnet.schedules.warm_up(settings.warm_up, schedule)
+    schedule = schedule_of(settings, settings.epochs * -(-samples // settings.batch_size))
 
     def gradient(
         params: fnnet.Params, x: FloatArray, y: Labels, **weights: Any
     ) -> tuple[float, fnnet.Params]:
         masks, labels = None, y
-        if settings.distort == "on":
-            x = fnnet.distort(rng, x, **DISTORTIONS)
+        if settings.distort != "off":
+            x = fnnet.distort(rng, x, **DISTORTIONS[settings.distort])
         if settings.dropout:
             rates = (0.0, *(settings.dropout for _ in params.layers[1:]))
             masks = fnnet.dropout_masks(rng, params, len(x), rates)
@@ -149,10 +222,45 @@ def composed(
             grads = fnnet.clip_by_global_norm(grads, settings.clip)
         return fnnet.update(replace(state, params=params, learning_rate=rate), grads)
 
-    return {"gradient": gradient, "update": update}
+    def update_both(both: Averaged, grads: fnnet.Params) -> Averaged:
+        state, decay = update(both.state, grads), settings.average
+        return Averaged(state, fnnet.moving_average(both.average, state.params, decay, state.step))
+
+    return {"gradient": gradient, "update": update_both if settings.average else update}
+
+
+def with_average(checkpoint: fnnet.Checkpoint[Any]) -> Averaged:
+    """The state to go on from, with the average that the checkpoint keeps beside it."""
+    params = checkpoint.state.params
+    if AVERAGE not in checkpoint.extra:
+        return Averaged(checkpoint.state, params)
+    _, unravel = fnnet.tree_ravel(params)
+    return Averaged(checkpoint.state, unravel(checkpoint.extra[AVERAGE]))
+
+
+def of_average(
+    record: fnnet.Epoch[Any], train: fnnet.Split, held_out: fnnet.Split
+) -> fnnet.Epoch[Any]:
+    """The record with the figures of the average, which is what the run is for."""
+    average = record.state.average
+    on_train, on_held_out = (fnnet.evaluate(average, split) for split in (train, held_out))
+    metrics = replace(
+        record.metrics,
+        train_loss=on_train.loss,
+        train_accuracy=on_train.accuracy,
+        test_loss=on_held_out.loss,
+        test_accuracy=on_held_out.accuracy,
+    )
+    return replace(record, metrics=metrics)
+
+
+def with_state(checkpoint: fnnet.Checkpoint[Any], state: Any) -> fnnet.Checkpoint[Any]:
+    """The same run with another state, without an average beside it."""
+    extra = {name: value for name, value in checkpoint.extra.items() if name != AVERAGE}
+    return fnnet.Checkpoint(state, checkpoint.rng, checkpoint.epoch, checkpoint.history, extra)
 
 
 def is_plain(settings: argparse.Namespace) -> bool:
     """Whether the steps are those of `fnnet.train` without further ado."""
-    names = (*RAGGED_WITHOUT, "distort", "loop")
+    names = (*STEPS, "distort", "loop")
     return all(getattr(settings, name) == RECIPE[name] for name in names)

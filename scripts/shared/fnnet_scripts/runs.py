@@ -40,20 +40,23 @@ RUN: dict[str, Any] = {
 EPOCHS = {"digits": 30}  # of a small data set; 10 of the others
 MAY_CHANGE = ("data_dir", "epochs", "learning_rate")  # when a run is resumed
 SETTINGS, CHECKPOINT, LOCK = "run.json", "checkpoint.npz", ".lock"
+AVERAGED = "averaged.npz"  # a network of averaged parameters, beside the checkpoint to go on from
 LONGEST = 2**16  # bytes of a run.json: nested deeper than this, or longer, it is none
 IN_EXTRA = ("dataset", "seed", "batch_size", "validation", *RECIPE)  # kept beside a state
 
 
 def add_run_options(parser: Parser) -> None:
     """The options of `RUN`, --out and --resume."""
-    add = parser.add_argument
+    add = parser.group("data")
     add("--dataset", choices=DATASETS, metavar="NAME", help=f"{', '.join(DATASETS)}; digits")
     add("--data-dir", type=_absolute, metavar="DIR", help="folder of the data set's four files")
+    add = parser.group("run")
     add("--hidden", type=at_least(1), nargs="+", metavar="N", help="widths; default: 128")
     add("--epochs", type=at_least(0), metavar="N", help="default: 30 for digits, else 10")
     add("--batch-size", type=at_least(1), metavar="N", help="default: 32")
     add("--learning-rate", type=not_negative(), metavar="X", help="default: 0.001")
     add("--seed", type=seed, metavar="N", help="default: 0")
+    add = parser.group("folder")
     add("--out", type=folder, metavar="DIR", help="the run's folder; see above")
     words = ", ".join(map(flag, MAY_CHANGE))
     add("--resume", action="store_true", help=f"go on; {words} may change")
@@ -230,7 +233,7 @@ def claim(out: Path, resume: bool, made: Collection[Path] = ()) -> Iterator[None
                 raise FileExistsError(
                     f"{out} holds a run: continue it with --resume, or choose another --out"
                 )
-            for part in (CHECKPOINT, SETTINGS, "history.csv"):
+            for part in (CHECKPOINT, AVERAGED, SETTINGS, "history.csv"):
                 remove_abandoned_parts(out / part, -1)
             yield
     finally:

@@ -9,23 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 import fnnet
-from fnnet.storage.files import atomic_write
+from fnnet.storage.files import part_name
+from fnnet_scripts.pools import Pool, completed
+from fnnet_scripts.wording import plural
 
 OPTIMIZERS: dict[str, Callable[[fnnet.Params, npt.NDArray[np.float64]], Any]] = {
     "rmsprop": fnnet.rmsprop_init,
     "adam": fnnet.adam_init,
     "sgd": fnnet.sgd_init,
 }
+Point: TypeAlias = tuple[Any, ...]  # hidden, batch size, optimizer, learning rate
 ORDER = 0  # seed of what is held out and of the order of the batches, the same in all jobs
 
 
@@ -129,17 +134,113 @@ def jobs_of(points: Iterable[Mapping[str, Any]], seeds: int, most: int, **common
     ]
 
 
+def key_of(hidden: Any, batch_size: int, optimizer: str, learning_rate: float) -> Point:
+    """A point of a search as the rows of results name it."""
+    return "-".join(map(str, hidden)), int(batch_size), str(optimizer), float(learning_rate)
+
+
+def results_of(
+    jobs: Sequence[Job],
+    pool: Pool,
+    train: Callable[[Job], Result],
+    folder: Path,
+    standing: Standing,
+) -> tuple[list[Result], list[str]]:
+    """Results of jobs, in their order, and a line for each that is left out.
+
+    Those whose results are kept in the folder are not done again; the others go through the pool,
+    and are kept as they come, with a line each.
+    """
+    found = {job: result for job in jobs if (result := kept(folder, job))}
+    print(f"{plural(len(jobs), 'job')}, {len(found)} done before", flush=True)
+    for result in found.values():
+        enter(standing, result)
+    lost = []
+    for job, outcome in completed(pool, train, [job for job in jobs if job not in found]):
+        if isinstance(outcome, Exception):
+            lost.append(f"left out {job}: {' '.join(str(outcome).split())}")
+            continue
+        keep(folder, outcome)
+        found[job] = outcome
+        enter(standing, outcome)
+        print(f"{len(found)}/{len(jobs)} {job}; {best(standing)}", flush=True)
+    return [found[job] for job in jobs if job in found], lost
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Points so far: the losses of each, and a heap of mean losses, some of which have changed."""
+
+    losses: dict[Point, list[float]]
+    heap: list[tuple[float, Point]]
+
+
+def enter(standing: Standing, result: Result) -> None:
+    for row in rows([result]):
+        losses = standing.losses.setdefault(row[:4], [])
+        losses.append(row[5])
+        if not math.isnan(loss := mean(losses)):
+            heappush(standing.heap, (loss, row[:4]))
+
+
+def best(standing: Standing) -> str:
+    """The best point so far."""
+    heap = standing.heap
+    while heap and mean(standing.losses[heap[0][1]]) != heap[0][0]:
+        heappop(heap)  # a seed has come since
+    return f"best so far {heap[0][0]:.4f}, {named(heap[0][1])}" if heap else "all diverged so far"
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def rows(results: Sequence[Result]) -> list[tuple[Any, ...]]:
+    """Each network: its point, its seed, loss and accuracy on what was held out."""
+    return [
+        (*key_of(result.job.hidden, result.job.batch_size, result.job.optimizer, rate), *rest)
+        for result in results
+        for rate, *rest in zip(
+            result.job.learning_rates,
+            result.job.seeds,
+            result.losses,
+            result.accuracies,
+            strict=True,
+        )
+    ]
+
+
+def named(key: Point) -> str:
+    hidden, batch_size, optimizer, rate = key
+    return f"{hidden}, batches of {batch_size}, {optimizer}, learning rate {rate:.3g}"
+
+
 def file_of(folder: Path, job: Job) -> Path:
     """Where the result of a job is kept: the name is a hash of all that the job says."""
-    text = json.dumps(asdict(job) | {"data_dir": None}, sort_keys=True)
+    text = json.dumps(_plain_job(job) | {"data_dir": None}, sort_keys=True)
     return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 
 def keep(folder: Path, result: Result) -> None:
-    """Write a result, whole or not at all."""
+    """Write a result, whole or not at all.
+
+    It is not synced to the disk, which can take longer than a job does. Where the machine itself
+    goes down, a file may be cut short: `kept` finds no result in it, and its job is done again.
+    """
     numbers = {"losses": _plain(result.losses), "accuracies": _plain(result.accuracies)}
-    with atomic_write(file_of(folder, result.job)) as file:
-        file.write((json.dumps({"job": asdict(result.job), **numbers}) + "\n").encode())
+    target = file_of(folder, result.job)
+    part = part_name(target)
+    try:
+        part.write_bytes((json.dumps({"job": _plain_job(result.job), **numbers}) + "\n").encode())
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a search that was killed left half written, in a folder that is ours alone."""
+    for part in folder.glob(".*.json.*.part"):
+        part.unlink(missing_ok=True)
 
 
 def kept(folder: Path, job: Job) -> Result | None:
@@ -154,6 +255,10 @@ def kept(folder: Path, job: Job) -> Result | None:
         return None
     whole = len(losses) == len(accuracies) == len(job.seeds)
     return Result(job, losses, accuracies) if whole else None
+
+
+def _plain_job(job: Job) -> dict[str, Any]:
+    return {each.name: getattr(job, each.name) for each in fields(job)}
 
 
 def _plain(values: Sequence[float]) -> list[float | None]:

@@ -21,7 +21,7 @@ Image: TypeAlias = npt.NDArray[np.uint8]
 
 THIN, THICK = 0.08, 0.17  # of the box: the pens that MNIST's digits were written with
 DOT = 0.04  # of the canvas: what is smaller is not enlarged to fill the box
-NEAR = 0.2  # pixels: points nearer to the last one add nothing
+NEAR = 0.5  # pixels: points nearer to the last one add nothing
 AT_ONCE = 64  # segments whose distances are computed together, within the processor's cache
 
 
@@ -46,23 +46,25 @@ def image_of(
     low, high = THIN * form.rows, THICK * form.rows
     if base is not None:
         pen = float(np.clip(width * form.side, low, high))
-        ink = drawn([stroke * np.float32(form.side) for stroke in strokes], pen, form.side)
+        ink = drawn(
+            *segments([stroke * np.float32(form.side) for stroke in strokes]), pen, form.side
+        )
         return np.maximum(base, _bytes(ink))
     points = np.concatenate(strokes)
     start = points.min(axis=0)
     extent = np.maximum(points.max(axis=0) - start, 0)
     scale, pen = _scale(extent, width, form)
-    inside = [(stroke - start) * scale for stroke in strokes]
+    starts, ends = segments([(stroke - start) * scale for stroke in strokes])
     middle = form.side / 2
-    shift = middle - extent * scale / 2
+    shift = np.float32(middle) - extent * scale / 2
     if form.centre == "mass":
-        ink = drawn([stroke + shift for stroke in inside], pen, form.side)
+        ink = drawn(starts + shift, ends + shift, pen, form.side)
         places = np.arange(form.side) + 0.5
         mass = np.array([ink.sum(axis=0) @ places, ink.sum(axis=1) @ places]) / ink.sum()
         shift = shift + (middle + 0.5 - mass)  # MNIST's centres lie half a pixel past the middle
         reach = extent * scale + pen / 2
-        shift = np.clip(shift, pen / 2, np.maximum(form.side - reach, pen / 2))
-    return _bytes(drawn([stroke + shift.astype(np.float32) for stroke in inside], pen, form.side))
+        shift = np.clip(shift, pen / 2, np.maximum(form.side - reach, pen / 2)).astype(np.float32)
+    return _bytes(drawn(starts + shift, ends + shift, pen, form.side))
 
 
 def _scale(extent: Points, width: float, form: Form) -> tuple[Points, float]:
@@ -78,31 +80,48 @@ def _scale(extent: Points, width: float, form: Form) -> tuple[Points, float]:
     return scale.astype(np.float32), pen
 
 
-def drawn(strokes: Sequence[Points], pen: float, side: int) -> Plane:
+def drawn(starts: Points, ends: Points, pen: float, side: int) -> Plane:
     """Ink from 0 to 1 of each pixel: a round pen, its edge one pixel wide.
 
     Parameters
     ----------
-    strokes : (N, 2) arrays, x and y in pixels
+    starts, ends : (N, 2) arrays, x and y in pixels: lines that the pen follows
     pen : its width in pixels
     side : rows and columns
     """
-    starts, ends = segments(strokes)
-    places = np.arange(side, dtype=np.float32) + np.float32(0.5)
+    middle = np.float32(side / 2)
+    places = np.arange(side, dtype=np.float32) + np.float32(0.5) - middle
     x, y = np.tile(places, side), np.repeat(places, side)
+    pixels = np.stack([x, y, x * x + y * y, np.ones_like(x)])
     nearest = np.full(side * side, np.inf, np.float32)
     for first in range(0, len(starts), AT_ONCE):
         a, b = starts[first : first + AT_ONCE], ends[first : first + AT_ONCE]
-        along = b - a
-        square = np.maximum((along**2).sum(axis=1), np.float32(1e-12))
-        dx, dy = x - a[:, :1], y - a[:, 1:]
-        t = (dx * along[:, :1] + dy * along[:, 1:]) / square[:, None]
-        t.clip(0, 1, out=t)
-        dx -= t * along[:, :1]
-        dy -= t * along[:, 1:]
-        np.minimum(nearest, (dx * dx + dy * dy).min(axis=0), out=nearest)
-    ink: Plane = (np.float32(pen / 2 + 0.5) - np.sqrt(nearest)).clip(0, 1)
+        np.minimum(nearest, _squares(a - middle, b - a, pixels).min(axis=0), out=nearest)
+    distance = np.sqrt(np.maximum(nearest, 0))
+    ink: Plane = (np.float32(pen / 2 + 0.5) - distance).clip(0, 1)
     return ink.reshape(side, side)
+
+
+def _squares(a: Points, along: Points, pixels: Plane) -> Plane:
+    """Squared distances of pixels, one a column, from the lines a + t along with t in [0, 1].
+
+    With u = (p - a) . along and s = |along|^2 they are |p - a|^2 + s t (t - 2 u / s). Both parts
+    that depend on the pixel are products with (x, y, x^2 + y^2, 1).
+    """
+    s = np.maximum((along**2).sum(axis=1), np.float32(1e-12))
+    one = np.ones_like(s)
+    from_a = np.stack([-2 * a[:, 0], -2 * a[:, 1], one, (a**2).sum(axis=1)], axis=1) @ pixels
+    unit = along / s[:, None]
+    u = np.concatenate([unit, 0 * unit], axis=1)
+    u[:, 3] = -(a * unit).sum(axis=1)
+    wanted: Plane = u @ pixels
+    t = wanted.clip(0, 1)
+    wanted *= -2
+    wanted += t
+    wanted *= t
+    wanted *= s[:, None]
+    wanted += from_a
+    return wanted
 
 
 def segments(strokes: Sequence[Points]) -> tuple[Points, Points]:
@@ -118,10 +137,10 @@ def segments(strokes: Sequence[Points]) -> tuple[Points, Points]:
 def _thinned(stroke: Points) -> Points:
     """The points that lie `NEAR` or farther along the path, its ends among them."""
     steps = np.sqrt((np.diff(stroke, axis=0) ** 2).sum(axis=1))
-    way = np.concatenate([np.zeros(1, np.float32), steps.cumsum()])
-    _, first = np.unique(np.floor(way / NEAR), return_index=True)
-    kept: Points = stroke[np.union1d(first, [len(stroke) - 1])]
-    return kept
+    places = np.floor(steps.cumsum() / NEAR)
+    kept = np.ones(len(stroke), np.bool_)
+    kept[1:-1] = np.diff(places, prepend=0)[:-1] > 0
+    return stroke[kept]
 
 
 def _bytes(ink: Plane) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import numpy.typing as npt
 import fnnet
 from fnnet.activations import activation_of
 from fnnet.checks import FloatArray
-from fnnet.data.datasets import title_of
+from fnnet.curvature import layer_inputs
 from fnnet.params import widths
 from fnnet.pictures.forms import Form, form_of
+from fnnet_scripts.embedded import described as what_it_knows
 from fnnet_scripts.embedded import load_embedded
 from fnnet_scripts.page.strokes import Image
 from fnnet_scripts.wording import dashed
@@ -46,15 +47,11 @@ class Network:
     examples: fnnet.Split | None
 
 
-def embedded() -> Network:
+def embedded(path: Path) -> Network:
     """The network that comes with the scripts."""
-    known = load_embedded()
-    about = (
-        f"{dashed(widths(known.params))}, trained on {title_of(known.dataset)} with distortions: "
-        f"it reads {known.accuracy:.2%} of {known.images:,} test images"
-    )
-    side = known.examples.x.shape[-1]
-    form = form_of(known.dataset, side)
+    known = load_embedded(path)
+    form = form_of(known.dataset, known.examples.x.shape[-1])
+    about = what_it_knows(known)
     return Network(known.params, form, known.classes, about, known.examples)
 
 
@@ -92,7 +89,7 @@ def from_run(params: fnnet.Params, data: fnnet.Dataset, accuracy: float) -> Netw
     _check(params, "this run")
     about = (
         f"{dashed(widths(params))}, trained on this page ({data.name}): "
-        f"it reads {accuracy:.2%} of {len(data.test):,} test images"
+        f"it reads {share(accuracy)} of {len(data.test):,} test images"
     )
     form = form_of(data.name, data.train.x.shape[-1])
     return Network(params, form, data.classes, about, _examples(data))
@@ -113,13 +110,16 @@ def _quality(checkpoint: fnnet.Checkpoint[Any], known: fnnet.Dataset | None) -> 
     name = checkpoint.extra.get("dataset")
     if known is not None:
         accuracy = fnnet.evaluate(checkpoint.state.params, known.test).accuracy
-        return (
-            f"trained on {known.name}: it reads {accuracy:.2%} of {len(known.test):,} test images"
-        )
+        read = f"it reads {share(accuracy)} of {len(known.test):,} test images"
+        return f"trained on {known.name}: {read}"
     trained = f"trained on {name!s:.40}" if name else "trained on data that it does not name"
     if checkpoint.history and not math.isnan(checkpoint.history[-1].test_accuracy):
-        return f"{trained}: {checkpoint.history[-1].test_accuracy:.2%} on its test set"
+        return f"{trained}: {share(checkpoint.history[-1].test_accuracy)} on its test set"
     return f"{trained}; its accuracy is not known"
+
+
+def share(accuracy: float) -> str:
+    return f"{100 * accuracy:.2f} %"
 
 
 def _examples(data: fnnet.Dataset | None) -> fnnet.Split | None:
@@ -146,7 +146,8 @@ def pictures(columns: FloatArray) -> str:
 
 def numbers(values: npt.ArrayLike) -> list[float]:
     """Numbers with as many digits as are looked at."""
-    return [round(float(v), 4) for v in np.ravel(values)]
+    rounded: list[float] = np.asarray(values, np.float64).round(4).ravel().tolist()
+    return rounded
 
 
 def inputs(image: Image) -> FloatArray:
@@ -155,22 +156,17 @@ def inputs(image: Image) -> FloatArray:
 
 
 def hidden(params: fnnet.Params, x: FloatArray) -> list[FloatArray]:
-    """What each hidden layer makes of x, equation (1): the network cut off above it."""
-    f = activation_of(params.activation).f
-    return [
-        f(fnnet.forward(replace(params, layers=params.layers[:i], output="identity"), x))
-        for i in range(1, len(params.layers))
-    ]
+    """What each hidden layer makes of x, equation (1)."""
+    return list(layer_inputs(params, x)[0][1:])
 
 
 def answer(params: fnnet.Params, image: Image) -> dict[str, Any]:
     """What the network makes of an image: hidden units, logits and probabilities."""
-    x = inputs(image)
-    logits = fnnet.forward(params, x)
+    (_, *layers), logits = layer_inputs(params, inputs(image))
     return {
         "image": pixels(image),
         "blank": not image.any(),
-        "hidden": [numbers(h) for h in hidden(params, x)],
+        "hidden": [numbers(h) for h in layers],
         "logits": numbers(logits),
         "probabilities": [round(float(p), 6) for p in fnnet.softmax(logits)[0]],
     }

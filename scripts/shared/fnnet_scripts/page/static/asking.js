@@ -1,8 +1,10 @@
 // Requests to the server, and what a page shows where one fails.
 
 let page = null;
+let failed = false;
 
 export function say(text) {
+  failed = false;
   const line = document.getElementById("message");
   line.textContent = text;
   line.hidden = !text;
@@ -34,14 +36,15 @@ export function close() {
   if (page) navigator.sendBeacon("/api/close", body);
 }
 
-// Runs a piece of work; what goes wrong in it is said on the page.
+// Runs a piece of work; what goes wrong in it is said on the page, until some work goes well.
 export async function attempt(work) {
   try {
     const result = await work();
-    say("");
+    if (failed) say("");
     return result;
   } catch (error) {
     say(error.message);
+    failed = true;
     return null;
   }
 }

@@ -12,7 +12,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 let network = null;
 let strokes = [], base = null, current = null;
 let answer = null, label = null;
-let asking = false, again = false;
+let asking = false, since = null; // since: when what was drawn last began to wait
 
 export function begin(described, own = false) {
   network = described;
@@ -27,11 +27,13 @@ export function begin(described, own = false) {
   document.querySelector(".bars").classList.toggle("short", short);
   at("bars").replaceChildren(...network.classes.map(bar));
   at("labels").classList.toggle("long", !short);
+  at("hint").textContent = invitation();
   at("labels").replaceChildren(...network.classes.map(lessonButton));
   at("hidden").replaceChildren(...network.columns.map(layer));
   if (!network.columns.length) at("hidden").textContent = "This network has none.";
   at("reset").disabled = true;
   at("lesson").textContent = "\u00a0";
+  paint();
   changed();
 }
 
@@ -40,6 +42,9 @@ export function shown() {
 }
 
 // ---- strokes
+
+const invitation = () =>
+  network.classes.every((name) => /^\d$/.test(name)) ? "Draw a digit" : "Draw something";
 
 function place(event) {
   const box = canvas.getBoundingClientRect();
@@ -53,13 +58,15 @@ canvas.addEventListener("pointerdown", (event) => {
   current = { id: event.pointerId, points: [place(event)] };
   strokes.push(current.points);
   keys = false;
-  changed();
+  paint();
+  changed(event);
 });
 canvas.addEventListener("pointermove", (event) => {
   if (current?.id !== event.pointerId) return;
-  const events = event.getCoalescedEvents?.() ?? [];
+  const events = event.getCoalescedEvents?.() ?? [], from = current.points.length - 1;
   for (const each of events.length ? events : [event]) current.points.push(place(each));
-  changed();
+  ink(current.points.slice(from));
+  changed(event);
 });
 for (const name of ["pointerup", "pointercancel"]) {
   canvas.addEventListener(name, (event) => {
@@ -85,7 +92,8 @@ canvas.addEventListener("keydown", (event) => {
       Math.round(1e4 * Math.min(0.98, Math.max(0.02, v + 0.02 * by[i]))) / 1e4);
     if (lowered && strokes.includes(lowered)) lowered.push([...cursor]);
   }
-  changed();
+  paint();
+  changed(event);
 });
 canvas.addEventListener("blur", () => {
   lowered = null;
@@ -97,6 +105,7 @@ function undo() {
   if (strokes.length) strokes.pop();
   else base = null;
   current = null;
+  paint();
   changed();
 }
 
@@ -106,12 +115,16 @@ function clear() {
   current = null;
   label = null;
   at("lesson").textContent = "\u00a0";
+  paint();
   changed();
 }
 
 at("undo").addEventListener("click", undo);
 at("clear").addEventListener("click", clear);
-at("width").addEventListener("input", changed);
+at("width").addEventListener("input", (event) => {
+  paint();
+  changed(event);
+});
 addEventListener("keydown", (event) => {
   if (at("draw").hidden || /INPUT|SELECT/.test(event.target.tagName)) return;
   if (event.key === "Escape") hidePop();
@@ -135,15 +148,7 @@ function paint() {
     pen.imageSmoothingEnabled = false;
     pen.drawImage(image, 0, 0, side, side);
   }
-  pen.lineCap = pen.lineJoin = "round";
-  pen.lineWidth = width() * side;
-  pen.strokeStyle = "#1a1a1a";
-  for (const stroke of strokes) {
-    pen.beginPath();
-    pen.moveTo(stroke[0][0] * side, stroke[0][1] * side);
-    for (const [x, y] of stroke) pen.lineTo(x * side, y * side);
-    pen.stroke();
-  }
+  for (const stroke of strokes) ink(stroke);
   if (keys) {
     pen.beginPath();
     pen.arc(cursor[0] * side, cursor[1] * side, pen.lineWidth / 2, 0, 7);
@@ -152,26 +157,40 @@ function paint() {
     pen.stroke();
   }
 }
+
+function ink(points) {
+  const side = canvas.width;
+  pen.lineCap = pen.lineJoin = "round";
+  pen.lineWidth = width() * side;
+  pen.strokeStyle = "#1a1a1a";
+  pen.beginPath();
+  pen.moveTo(points[0][0] * side, points[0][1] * side);
+  for (const [x, y] of points) pen.lineTo(x * side, y * side);
+  pen.stroke();
+}
+
 new ResizeObserver(paint).observe(canvas);
 dark.addEventListener("change", () => answer && show(answer));
 
 // What was drawn is asked about once the answer before is there: the last drawing always is.
-function changed() {
-  paint();
-  at("undo").disabled = at("clear").disabled = !strokes.length && base === null;
-  again = true;
+function changed(event) {
+  const empty = !strokes.length && base === null;
+  at("undo").disabled = at("clear").disabled = empty;
+  at("hint").hidden = !empty;
+  since ??= event?.timeStamp ?? performance.now();
   if (!asking) follow();
 }
 
 async function follow() {
   asking = true;
-  while (again) {
-    again = false;
-    const began = performance.now();
+  while (since !== null) {
+    const start = since;
+    since = null;
     const result = await attempt(() => ask("see", { strokes, width: width(), base }));
     if (result) {
       show(result);
-      performance.measure("stroke to bars", { start: began });
+      performance.measure("stroke to bars", { start });
+      performance.clearMeasures(); // whoever observes them has them
     }
   }
   asking = false;
@@ -187,6 +206,7 @@ function example(text, i) {
     strokes = [];
     base = i;
     label = null;
+    paint();
     changed();
   });
   return button;
@@ -219,11 +239,10 @@ function show(result) {
     row.classList.toggle("guess", !blank && k === guess);
     row.classList.toggle("wrong", !blank && k === guess && label !== null && label !== guess);
     row.classList.toggle("true", !blank && k === label);
-    row.classList.toggle("inside", !blank && k === guess && share >= 0.3);
+    row.classList.toggle("inside", !blank && (k === guess || k === label) && share >= 0.3);
   });
   const sure = p[guess] > 0.9 ? "" : p[guess] > 0.5 ? ", perhaps" : ", hardly sure";
-  const digits = network.classes.every((name) => /^\d$/.test(name));
-  const text = blank ? `Draw ${digits ? "a digit" : "something"}.` : `${network.classes[guess]}${sure} (${percent(p[guess])})`;
+  const text = blank ? `${invitation()}.` : `${network.classes[guess]}${sure} (${percent(p[guess])})`;
   if (at("verdict").textContent !== text) at("verdict").textContent = text;
   result.hidden.forEach((values, i) => {
     const grid = at("hidden").children[i].querySelector("canvas");
@@ -242,26 +261,36 @@ function layer(columns, i) {
   grid.setAttribute("role", "img");
   grid.setAttribute("aria-label", `Activations of the ${units} units of hidden layer ${i + 1}; ` +
     "arrow keys move from unit to unit");
+  const mark = element("div", { className: "mark", hidden: true });
   let chosen = -1, wanted = 0;
   const look = async (unit) => {
     if (unit < 0 || unit >= units || unit === chosen) return;
     chosen = unit;
+    const column = unit % columns, row = Math.floor(unit / columns);
+    mark.style.left = `${(100 * column) / columns}%`;
+    mark.style.top = `${(100 * row) / grid.height}%`;
+    mark.style.width = `${100 / columns}%`;
+    mark.style.height = `${100 / grid.height}%`;
+    mark.hidden = false;
     const ticket = ++wanted;
     const found = await attempt(() => ask("unit", { layer: i, unit }));
     if (!found || ticket !== wanted) return;
     const picture = element("canvas");
     drawWeights(picture, bytes(found.weights), found.columns);
     const box = grid.getBoundingClientRect(), size = box.width / columns;
-    const top = box.top + Math.floor(unit / columns) * size;
+    const left = box.left + column * size, top = box.top + row * size;
     const h = answer?.blank ? 0 : answer?.hidden[i][unit] ?? 0;
-    const below = i ? `its weights from layer ${i}` : "its weights";
-    showPop({ left: box.left + (unit % columns) * size, top, bottom: top + size }, picture,
-      element("p", {}, `Unit ${unit} of layer ${i + 1}: h = ${h.toFixed(2)}; ${below}, ` +
-        `at most ±${found.largest}`));
+    showPop({ left, top, bottom: top + size }, element("div", { className: "unit" }, picture,
+      element("div", {}, element("p", { className: "name" }, `Unit ${unit} of layer ${i + 1}`),
+        element("p", {}, `Its activation is ${h.toFixed(2)}.`),
+        element("p", {}, `Its weights from ${i ? `layer ${i}` : "the image"} reach ±${found.largest.toFixed(2)}.`),
+        element("p", { className: "note" }, element("span", { className: "key blue" }), " excites ",
+          element("span", { className: "key red" }), " inhibits"))));
   };
   const leave = () => {
     chosen = -1;
     wanted++;
+    mark.hidden = true;
     hidePop();
   };
   grid.addEventListener("pointermove", (event) => {
@@ -280,7 +309,8 @@ function layer(columns, i) {
   });
   const f = network.activation;
   return element("div", { className: "layer" },
-    element("p", {}, `Layer ${i + 1}: ${units} units, ${f}`), grid);
+    element("p", {}, `Layer ${i + 1}: ${units} units, ${f}`),
+    element("div", { className: "grid" }, grid, mark));
 }
 
 // ---- equations

@@ -12,39 +12,35 @@ export function colour(name) {
 
 // Ink on white paper.
 export function drawInk(canvas, ink, columns) {
-  fill(canvas, ink.length, columns, (i) => [255 - ink[i], 255 - ink[i], 255 - ink[i]]);
+  fill(canvas, ink.length, columns, () => [0, 0, 0], (i) => ink[i] / 255);
 }
 
 // Signed bytes: blue is positive, red negative, white zero.
 export function drawWeights(canvas, signed, columns) {
-  fill(canvas, signed.length, columns, (i) => {
-    const v = signed[i] > 127 ? signed[i] - 256 : signed[i];
-    const to = v > 0 ? BLUE : RED, share = Math.abs(v) / 127;
-    return to.map((c) => 255 + (c - 255) * share);
-  });
+  const weight = (i) => (signed[i] > 127 ? signed[i] - 256 : signed[i]) / 127;
+  fill(canvas, signed.length, columns, (i) => (weight(i) > 0 ? BLUE : RED), weight);
 }
 
 // Activations: from paper to blue, below zero to red, on the scale of the largest.
 export function drawUnits(canvas, values, columns, dark) {
   const most = values.reduce((m, v) => Math.max(m, Math.abs(v)), 1e-9);
-  const paper = dark ? [27, 29, 32] : [255, 255, 255];
   const high = dark ? [88, 177, 228] : BLUE, low = dark ? [240, 110, 100] : RED;
-  fill(canvas, values.length, columns, (i) => {
-    const to = values[i] > 0 ? high : low, share = Math.abs(values[i]) / most;
-    return paper.map((c, k) => c + (to[k] - c) * share);
-  });
+  fill(canvas, values.length, columns, (i) => (values[i] > 0 ? high : low),
+    (i) => values[i] / most, dark ? [27, 29, 32] : [255, 255, 255]);
 }
 
-function fill(canvas, count, columns, at) {
+// Pixels between paper and a colour, by a share from -1 to 1 whose sign is the colour's matter.
+function fill(canvas, count, columns, colour, share, paper = [255, 255, 255]) {
   const rows = Math.ceil(count / columns);
   if (canvas.width !== columns || canvas.height !== rows) {
     canvas.width = columns;
     canvas.height = rows;
   }
-  const image = new ImageData(columns, rows);
+  const image = new ImageData(columns, rows), data = image.data;
   for (let i = 0; i < count; i++) {
-    const [r, g, b] = at(i);
-    image.data.set([r, g, b, 255], 4 * i);
+    const to = colour(i), part = Math.abs(share(i));
+    for (let k = 0; k < 3; k++) data[4 * i + k] = paper[k] + (to[k] - paper[k]) * part;
+    data[4 * i + 3] = 255;
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
@@ -59,7 +55,7 @@ export function element(tag, properties = {}, ...children) {
 export function formula(text) {
   return text.split(/([_^]\{[^}]*\})/).filter(Boolean).map((part) => {
     const match = /^([_^])\{(.*)\}$/.exec(part);
-    return match ? element(match[1] === "_" ? "sub" : "sup", {}, match[2]) : part;
+    return match ? element(match[1] === "_" ? "sub" : "sup", {}, match[2]) : part.replaceAll(" · ", "\u00a0·\u00a0");
   });
 }
 
@@ -78,6 +74,7 @@ const pop = document.getElementById("pop");
 export function showPop(beside, ...content) {
   pop.replaceChildren(...content);
   pop.hidden = false;
+  pop.style.left = pop.style.top = "0"; // where nothing narrows it
   const { width, height } = pop.getBoundingClientRect();
   const left = Math.min(Math.max(12, beside.left), innerWidth - width - 12);
   const below = beside.bottom + 8;

@@ -7,6 +7,7 @@ import { bytes, drawInk, drawWeights, element, percent } from "./showing.js";
 const at = (id) => document.getElementById(id);
 const form = at("settings");
 const PACE = 70; // milliseconds: small data sets would be over before one has looked
+const least = (p) => `${Math.floor(Math.min(99.9, 100 * p) * 10) / 10} %`; // short, never 100 %
 const WHOLE = ["width", "depth", "batch", "seed"], NUMBERS = ["rate", "dropout"];
 
 let choices = null, loading = null;
@@ -29,6 +30,7 @@ async function load() {
   }
   for (const [name, most] of Object.entries(choices.limits)) form.elements[name].max = most;
   const given = new URL(location).searchParams;
+  let wrong = "";
   for (const [name, value] of Object.entries(choices.settings)) {
     const field = form.elements[name], wanted = given.get(name);
     field.value = value;
@@ -36,12 +38,11 @@ async function load() {
     field.value = wanted;
     if (field.value !== wanted || !field.checkValidity()) {
       field.value = value;
-      say(`The address says ${name} = ${wanted.slice(0, 40)}, which is not to be had here.`);
+      wrong = `The address says ${name} = ${wanted.slice(0, 40)}, which is not to be had here.`;
     }
   }
-  const wanted = at("message").textContent;
   await rewind();
-  if (wanted) say(wanted);
+  if (wrong) say(wrong);
 }
 
 function settings() {
@@ -71,12 +72,14 @@ form.addEventListener("change", () => {
 
 async function rewind() {
   stop();
+  say("");
   while (busy) await new Promise((done) => setTimeout(done, 10));
   const chosen = settings();
   run = { settings: chosen, ...(await ask("begin", { settings: chosen })), rows: [] };
   run.rows = run.history;
   last = run;
   at("python").hidden = true;
+  at("code").setAttribute("aria-expanded", false);
   at("weights").replaceChildren();
   at("tests").replaceChildren(...run.images.map((text, i) => {
     const image = element("canvas", { className: "pixels" });
@@ -206,7 +209,7 @@ function tests() {
     drawMinis(cell.querySelector(".minis"), z, guess, truth);
     const name = run.classes[guess];
     cell.querySelector("p").textContent = guess === truth
-      ? `${name} ${percent(last.probabilities[i][guess])}` : `${name}, not ${run.classes[truth]}`;
+      ? `${name} ${least(last.probabilities[i][guess])}` : `${name}, not ${run.classes[truth]}`;
   });
 }
 
@@ -217,6 +220,7 @@ at("code").addEventListener("click", async () => {
   const box = at("python");
   if (!box.hidden) {
     box.hidden = true;
+    at("code").setAttribute("aria-expanded", false);
     return;
   }
   const epochs = Math.max(1, run?.rows.length - 1 || 1);
@@ -224,6 +228,8 @@ at("code").addEventListener("click", async () => {
   if (!found) return;
   box.textContent = found.code;
   box.hidden = false;
+  at("code").setAttribute("aria-expanded", true);
+  box.scrollIntoView({ block: "nearest" });
 });
 
 at("use-run").addEventListener("click", async () => {

@@ -1,0 +1,1 @@
+"""The reference in the browser: docstrings and pages as a Sphinx site that loads nothing."""
