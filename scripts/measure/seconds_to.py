@@ -74,7 +74,9 @@ def run(settings: argparse.Namespace) -> None:
         ]
         for name, runs in sorted(found.items(), key=lambda pair: times[pair[0]])
     ]
-    print(table(["", "seconds", f"times {KINDS[next(iter(times))].title}", "range", "epochs"], rows))
+    print(
+        table(["", "seconds", f"times {KINDS[next(iter(times))].title}", "range", "epochs"], rows)
+    )
     data = "MNIST" if settings.data_dir else "synthetic images"
     print(
         f"{data}, {dashed(SIZES)}, batches of {BATCH_SIZE}, to {settings.target:.1%}: medians of "
