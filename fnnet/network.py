@@ -1,8 +1,7 @@
 """The network: forward pass, loss and its exact gradient.
 
-The numbers at the ends of lines are those of the README's equations; (3) stands in `outputs`. Each
-public function opens with a line that hands its arguments to `arguments`; below it all is
-mathematics.
+The numbers at the ends of lines are those of the README's equations; (3) stands in `outputs`. The
+first line of each public function checks its arguments (see `arguments`); the rest is mathematics.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from fnnet.params import Layer, Params
 from fnnet.trees import empty_like, sealed
 
 # Classes are (..., N) ints, labels 0 or 1 are (..., N, K) ints, numbers (..., N, K) floats: the
-# parameters' output decides, and a type checker knows it not.
+# parameters' output decides, which a type checker cannot know.
 Predictions: TypeAlias = npt.NDArray[Any]
 
 
 class Pass(NamedTuple):
-    """What a forward pass leaves for the way back.
+    """What the forward pass keeps for the backward pass.
 
     Attributes
     ----------
     h : inputs of each layer, masked
-    z : sums of each hidden layer, where the activation's derivative looks at them
-    a : what the activation made of them, before a mask
+    z : sums Z of each hidden layer; its outputs, if the derivative needs no sums
+    a : outputs of the activation of each hidden layer, before dropout
     logits : Z
     """
 
@@ -59,7 +58,8 @@ def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> Flo
     params : the network, or an ensemble of E
     x : (..., N, d) or (d,) numbers, cast to the parameters' dtype: an array, a list or a data
         frame. For an ensemble (N, d), shared by all, or (E, N, d)
-    masks : factors of each layer's inputs, as `dropout_masks` draws them; None for layers without
+    masks : arrays that multiply each layer's inputs, from `dropout_masks`; None for a layer
+        without
 
     Returns
     -------
@@ -68,7 +68,8 @@ def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> Flo
     Raises
     ------
     TypeError
-        If x does not hold numbers, or holds bytes, which may be images or plain numbers.
+        If x does not hold numbers, or holds uint8, which could be images (0 to 255) or plain
+        numbers.
     ValueError
         If the last axis of x, the layers among each other, or the masks do not fit.
 
@@ -153,10 +154,10 @@ def cross_entropy(logits: FloatArray, y: npt.ArrayLike) -> float:
 def loss(
     params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
 ) -> float:
-    """The loss of the network on a batch, equations (1) to (4): the mean over samples, in nats.
+    """The loss of the network on a batch, equations (1) to (4): the mean over samples.
 
-    What the loss of a sample is, the network's output says: cross-entropy for "softmax", the sum of
-    binary cross-entropies for "sigmoid", half of the squared error for "identity" (see `losses`).
+    `params.output` decides the loss of a sample: cross-entropy in nats for "softmax", the sum of
+    binary cross-entropies in nats for "sigmoid", half of the squared error for "identity".
 
     Parameters
     ----------
@@ -169,7 +170,7 @@ def loss(
 
     Returns
     -------
-    loss : a float; of an ensemble the sum of its members' losses, whose gradient `grads` is
+    loss : a float; of an ensemble the sum of its members' losses (`grads` is its gradient)
 
     Raises
     ------
@@ -209,7 +210,7 @@ def losses(
     Returns
     -------
     losses : (..., N) float array, whose mean over the last axis is the loss of each member; with
-        weights s it holds s l N / sum(s)
+        weights s each is s · l · N / sum(s), so that the mean is the weighted loss
 
     Examples
     --------
@@ -267,8 +268,8 @@ def loss_and_grads(
     Parameters
     ----------
     params, x, y, weights : as `loss`, as are the errors
-    masks : factors of each layer's inputs, as `dropout_masks` draws them; None for layers without.
-        Loss and gradient are then those of the network so masked
+    masks : arrays that multiply each layer's inputs, from `dropout_masks`; None for a layer
+        without. Loss and gradient are then those of the masked network
 
     Examples
     --------
@@ -285,7 +286,7 @@ def loss_and_grads(
 
 
 def vjp(params: Params, x: npt.ArrayLike, dz: npt.ArrayLike, masks: Masks | None = None) -> Params:
-    """The gradient of any function of the logits, from its derivative: equations (6) to (10) alone.
+    """The gradient of any function of the logits whose derivative dL/dZ is given: (6) to (10).
 
     "Vector-Jacobian product", as JAX calls it. With it a loss of your own takes three lines.
 
@@ -347,7 +348,7 @@ def input_grads(
 
 
 def predict(params: Params, x: npt.ArrayLike) -> Predictions:
-    """What the network takes each input for.
+    """The network's answer for each input.
 
     Parameters
     ----------
@@ -358,7 +359,7 @@ def predict(params: Params, x: npt.ArrayLike) -> Predictions:
     -------
     predictions : for the output "softmax" the most probable classes, (..., N) ints; for "sigmoid" 1
         where a label is more probable than not, else 0, (..., N, K) ints; for "identity" the
-        numbers, (..., N, K) floats. For a single input without the axis N
+        numbers, (..., N, K) floats. A single input (d,) gives one answer, without the axis N
 
     Examples
     --------
@@ -436,6 +437,7 @@ def backward_pass(
         np.matmul(done.h[i].mT, dz, out=gradient.layers[i].w)  # (6) (9)
         np.matmul(ones, dz, out=gradient.layers[i].b)  # (7) (10)
         if i:
+            # Hidden layer i made the inputs h[i]; its z and a are number i - 1.
             dz = (dz @ params.layers[i].w.mT) * df(done.z[i - 1], done.a[i - 1])  # (8)
             dz = _masked(dz, masks[i])
     return sealed(gradient), dz

@@ -32,6 +32,7 @@ from fnnet_scripts.options import (
     at_least,
     check_figure,
     check_output,
+    counted,
     exit_code,
     not_negative,
     png,
@@ -251,7 +252,7 @@ def cross_validated(
 
     score, predicted, scores = r2_score if data.regress else accuracy_score, data.y.to_numpy(), []
     predicted = predicted.copy()
-    for train, test in folds:
+    for train, test in counted(folds, len(folds), "fold"):
         whole = make_pipeline(encoder(data.x), clone(model))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # epochs are as many as we wanted
@@ -354,16 +355,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add("data", type=Path, nargs="?", default=Path("breast-cancer"), metavar="DATA")
+    add = parser.group("table")
     add("--target", metavar="COLUMN", help="what to predict")
     add("--regress", action="store_true", help="the target is a number, not a class")
     add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
+    add = parser.group("network")
     add("--hidden", type=at_least(1), nargs="+", default=[64], metavar="N", help="widths; 64")
     add("--epochs", type=at_least(1), default=50, metavar="N", help="default: 50")
     add("--batch-size", type=at_least(1), default=32, metavar="N", help="default: 32")
     add("--learning-rate", type=not_negative(), default=3e-3, metavar="X", help="of Adam; 0.003")
     add("--alpha", type=not_negative(), default=1e-2, metavar="X", help="penalty; 0.01")
+    add = parser.group("cross-validation")
     add("--folds", type=at_least(2), default=5, metavar="N", help="default: 5")
     add("--seed", type=seed, default=0, metavar="N", help="default: 0")
+    add = parser.group("files")
     add("--out", type=Path, metavar="FILE.npz", help="save the network, trained on all rows")
     add("--predict", type=Path, metavar="FILE.csv", help="rows to predict with a saved network")
     add("--figure", type=png, metavar="FILE.png", help="confusion, or predicted against true")

@@ -92,11 +92,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options as given, completed by those of the run to resume, then by the defaults."""
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add_run_options(parser)
-    add = parser.add_argument
-    add("--dtype", choices=("float32", "float64"), help="default: float32")
+    parser.group("run")("--dtype", choices=("float32", "float64"), help="default: float32")
+    add = parser.group("data")
     add("--validation", type=at_least(0), metavar="N", help="samples held out from training")
+    add = parser.group("folder")
     add("--figures", type=folder, metavar="DIR", help="folder of the figures; default: the run's")
-    add("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_recipe_options(parser)
     given = vars(parser.parse_args(argv))
     if "resume" in given and "out" not in given:

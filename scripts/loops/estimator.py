@@ -33,6 +33,7 @@ def run(settings: argparse.Namespace) -> None:
     network = NetworkClassifier(max_iter=settings.epochs, random_state=settings.seed)
     model = Pipeline([("scale", StandardScaler()), ("network", network)])
     grid = {"network__hidden_layer_sizes": [(16,), (64,)], "network__alpha": [1e-4, 1.0]}
+    print("four networks on three folds each, then the best on all:", flush=True)
     search = GridSearchCV(model, grid, cv=3, n_jobs=settings.jobs).fit(x, data.train.y)
     found = search.cv_results_
     for point, score in zip(found["params"], found["mean_test_score"], strict=True):

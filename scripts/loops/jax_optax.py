@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from fnnet_scripts.options import Parser, at_least, exit_code
+from fnnet_scripts.options import Parser, at_least, counted, exit_code
 
 import fnnet
 
@@ -47,7 +47,7 @@ def run(settings: argparse.Namespace) -> None:
     params = fnnet.init_params(rng, (64, 32, 10))
     optimizer = optax.adam(1e-2)
     state = optimizer.init(params)
-    for _ in range(settings.epochs):
+    for _ in counted(range(settings.epochs), settings.epochs, "epoch"):
         for x, y in fnnet.batches(rng, data.train, 32):
             updates, state = optimizer.update(fnnet.grads(params, x, y), state, params)
             params = jax.tree.map(np.asarray, optax.apply_updates(params, updates))

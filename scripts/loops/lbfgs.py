@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from fnnet_scripts.options import Parser, at_least, exit_code, not_negative, seed
+from fnnet_scripts.options import Parser, at_least, exit_code, not_negative, seed, terminal_bar
 
 import fnnet
 from fnnet.arguments import Labels
@@ -51,7 +51,14 @@ def train(
 
     # By SciPy's own rule, as scikit-learn's, it would stop up to 1e-6 above the minimum.
     options = {"maxiter": iterations, "maxfun": 10 * iterations, "gtol": 1e-8, "ftol": 1e-12}
-    report = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    with terminal_bar(None, unit="iteration") as bar:
+
+        def show(*point: FloatArray) -> None:
+            if bar is not None:
+                bar.update()
+
+        how: dict[str, Any] = {"method": "L-BFGS-B", "options": options, "callback": show}
+        report = minimize(objective, start, jac=True, **how)
     return unravel(report.x), report
 
 

@@ -34,6 +34,7 @@ from fnnet_scripts.options import (
     Parser,
     at_least,
     check_figure,
+    counted,
     exit_code,
     not_negative,
     png,
@@ -176,7 +177,7 @@ def descend(
         return loss + penalty, fnnet.tree_map(np.add, grads, pull)
 
     state = STEPS[name](params, rate)
-    for epoch in range(1, epochs + 1):
+    for epoch in counted(range(1, epochs + 1), epochs, "epoch"):
         for batch in fnnet.batches(rng, split, 32, np.float64):
             state, _ = fnnet.train_step(state, *batch, gradient=gradient)
         curve.append((epoch, objective.value_and_gradient(flat(state.params))[0]))
@@ -195,16 +196,16 @@ def compare(settings: argparse.Namespace) -> None:
         settings.seed, (64, *settings.hidden, 10), np.float64, activation=settings.activation
     )
     curves, accuracies = {}, {}
-    for solver in SOLVERS:
-        for white in (False, True):
-            objective = objective_of(start, x, y, settings.penalty, settings.gauss_newton)
-            u = flat(start)
-            if white:
-                objective, u = whitened(objective, start)
-            w, _ = solve(solver, u, objective, settings.iterations)
-            name = f"{solver}, whitened" if white else solver
-            curves[name] = objective.curve
-            accuracies[name] = fnnet.evaluate(objective.unravel(w), data.test).accuracy
+    ways = [(solver, white) for solver in SOLVERS for white in (False, True)]
+    for solver, white in counted(ways, len(ways), "solver"):
+        objective = objective_of(start, x, y, settings.penalty, settings.gauss_newton)
+        u = flat(start)
+        if white:
+            objective, u = whitened(objective, start)
+        w, _ = solve(solver, u, objective, settings.iterations)
+        name = f"{solver}, whitened" if white else solver
+        curves[name] = objective.curve
+        accuracies[name] = fnnet.evaluate(objective.unravel(w), data.test).accuracy
     most = min(MOST_EPOCHS, max(curve[-1][0] for curve in curves.values()))
     for name in STEPS:
         objective = objective_of(start, x, y, settings.penalty)
@@ -324,14 +325,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--spectrum", action="store_true", help="the second page")
+    add = parser.group("network")
     add("--hidden", type=at_least(1), nargs="*", default=[], metavar="N", help="none, or 32 32")
     add("--activation", choices=ACTIVATIONS, default="relu", metavar="NAME", help="page 1; relu")
     add("--penalty", type=not_negative(), default=1e-4, metavar="X", help="default: 1e-4")
+    add = parser.group("optimizer")
     add("--iterations", type=at_least(1), metavar="N", help="at most 10000; of --spectrum 3000")
     add("--learning-rate", type=not_negative(), metavar="X", help="0.003, of --spectrum 0.24")
     add("--gauss-newton", action="store_true", help="products with that matrix instead")
-    add("--seed", type=seed, default=0, metavar="N", help="default: 0")
-    add("--figure", type=png, metavar="FILE.png", help="draw the page")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--figure", type=png, metavar="FILE.png", help="draw the page")
     settings = parser.parse_args(argv)
     if settings.learning_rate is None:
         settings.learning_rate = 0.24 if settings.spectrum else 0.003

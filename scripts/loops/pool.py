@@ -65,6 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--dataset", choices=DATASETS, default="digits", help="default: digits")
     add("--data-dir", type=os.path.abspath, metavar="DIR", help="the folder of its four files")
+    add = parser.group("networks")
     add("--hidden", type=widths, nargs="+", default=[(32,), (64,)], metavar="N-N", help="32 64")
     add("--batch-sizes", type=at_least(1), nargs="+", default=[32], metavar="N", help="32")
     add("--optimizers", choices=OPTIMIZERS, nargs="+", default=["rmsprop"], help="rmsprop")
@@ -72,15 +73,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--learning-rates", type=not_negative(), nargs="+", default=RATES, metavar="X", help=rates)
     add("--seeds", type=at_least(1), default=3, metavar="N", help="networks for each point; 3")
     add("--epochs", type=at_least(1), metavar="N", help="default: 30 for digits, else 10")
+    add = parser.group("search")
     add("--search", choices=("grid", "random", "optuna"), default="grid", help="default: grid")
     add("--trials", type=at_least(1), default=20, metavar="N", help="points of a random search; 20")
     add("--round", type=at_least(1), default=8, metavar="N", help="points that Optuna asks at once")
+    add = parser.group("workers")
     pools = "processes, dask [ADDRESS] or mpi; default: processes"
     add("--pool", nargs="+", default=["processes"], metavar="POOL", help=pools)
     add("--workers", type=at_least(1), metavar="N", help="default: one for each processor")
     add("--threads", type=at_least(1), default=1, metavar="N", help="of BLAS, for each worker; 1")
     add("--members", type=at_least(1), default=12, metavar="N", help="networks in a job, at most")
-    add("--out", type=Path, default="runs/pool", metavar="DIR", help="default: runs/pool")
+    parser.add_argument(
+        "--out", type=Path, default="runs/pool", metavar="DIR", help="default: runs/pool"
+    )
     settings = parser.parse_args(argv)
     kind, *rest = settings.pool
     if kind not in ("processes", "dask", "mpi") or len(rest) > (kind == "dask"):

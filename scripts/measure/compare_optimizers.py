@@ -26,6 +26,7 @@ from fnnet_scripts.options import (
     Parser,
     at_least,
     check_figure,
+    counted,
     exit_code,
     png,
     save_figure,
@@ -63,13 +64,15 @@ def contestants() -> dict[str, Start]:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add = parser.add_argument
+    add = parser.group("data")
     add("--dataset", choices=DATASETS, default="digits", help="default: digits")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
+    add = parser.group("networks")
     add("--hidden", type=at_least(1), nargs="+", default=[64], metavar="N", help="default: 64")
     add("--epochs", type=at_least(1), default=20, metavar="N", help="default: 20")
     add("--batch-size", type=at_least(1), default=32, metavar="N", help="default: 32")
     add("--seeds", type=at_least(1), default=5, metavar="N", help="default: 5")
-    add("--figure", type=png, default="runs/optimizers.png", metavar="FILE")
+    parser.add_argument("--figure", type=png, default="runs/optimizers.png", metavar="FILE")
     return parser.parse_args(argv)
 
 
@@ -84,7 +87,7 @@ def losses(
     x, y = fnnet.as_inputs(validation.x), validation.y
     rng, found = np.random.default_rng(0), []
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for _ in range(settings.epochs):
+        for _ in counted(range(settings.epochs), settings.epochs, "epoch"):
             for batch in fnnet.batches(rng, train, settings.batch_size):
                 state, _ = fnnet.train_step(state, *batch)
             found.append(fnnet.losses(state.params, x, y).mean(-1))

@@ -17,10 +17,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 from statistics import median
 
 import numpy as np
-from fnnet_scripts.options import Parser, at_least, exit_code
+from fnnet_scripts.options import Parser, at_least, counted, exit_code
 from fnnet_scripts.wording import dashed, processor, table
 
 import fnnet
@@ -56,14 +57,12 @@ def ratios(
 
 
 def run(settings: argparse.Namespace) -> None:
-    rows = []
-    for sizes in NETWORKS:
-        for activation in ("relu", "tanh"):
-            for n in settings.batch_sizes:
-                base, *times = ratios(sizes, activation, n, settings.rounds)
-                name = dashed(sizes) if len(sizes) < 5 else f"{sizes[0]}-6×{sizes[1]}-{sizes[-1]}"
-                shown = [f"{base * 1e3:.2f}", *(f"{each:.2f}" for each in times)]
-                rows.append([name, activation, str(n), *shown])
+    rows, points = [], [*product(NETWORKS, ("relu", "tanh"), settings.batch_sizes)]
+    for sizes, activation, n in counted(points, len(points), "point"):
+        base, *times = ratios(sizes, activation, n, settings.rounds)
+        name = dashed(sizes) if len(sizes) < 5 else f"{sizes[0]}-6×{sizes[1]}-{sizes[-1]}"
+        shown = [f"{base * 1e3:.2f}", *(f"{each:.2f}" for each in times)]
+        rows.append([name, activation, str(n), *shown])
     header = ["network", "activation", "batch", "grads, ms", "Hessian", "Gauss-Newton"]
     print(table(header, rows))
     threads = os.environ.get("OMP_NUM_THREADS", "all")

@@ -20,7 +20,7 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from fnnet_scripts.options import Parser, at_least, exit_code, folder
+from fnnet_scripts.options import Parser, at_least, counted, exit_code, folder
 
 import fnnet
 from fnnet import Params, Split
@@ -52,7 +52,8 @@ def fits(
     sizes = (int(np.prod(train.x.shape[1:])), hidden, classes)
     members = [start(seed, sizes, scheme) for seed in range(seeds)]
     together = fnnet.tree_map(lambda *leaves: np.stack(leaves), *members)
-    *_, last = fnnet.train(fnnet.rmsprop_init(together), train, rng=0, epochs=epochs)
+    records = fnnet.train(fnnet.rmsprop_init(together), train, rng=0, epochs=epochs)
+    *_, last = counted(records, epochs, "epoch")
     return [one.accuracy for one in fnnet.evaluate(last.state.params, held_out).members]
 
 

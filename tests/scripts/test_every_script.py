@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fnnet_scripts.options import counted
 
 import fnnet
 from tests.scripts.shared import SCRIPTS, load, path_of
@@ -21,6 +22,7 @@ NAMES = sorted(
     for path in SCRIPTS.rglob("*.py")
     if "shared" not in path.parts and not path.name.startswith("_")
 )
+MOST_OF_A_GROUP = 10  # options
 TRAIN = ("--hidden", "8", "--batch-size", "256", "--epochs", "2")
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and closed streams are POSIX's")
 
@@ -47,6 +49,8 @@ def test_help_opens_with_a_sentence_and_an_example(name: str, tmp_path: Path) ->
     assert blank == ""
     assert re.match(rf"    (.* )?python scripts/.*{name}\.py", example)
     assert any(line.startswith("usage:") for line in rest)
+    groups = re.split(r"^\w[\w ,-]*:$", "\n".join(rest), flags=re.MULTILINE)
+    assert max(len(re.findall(r"^  -", group, re.MULTILINE)) for group in groups) <= MOST_OF_A_GROUP
 
 
 def test_the_folder_lists_its_scripts(tmp_path: Path) -> None:
@@ -321,3 +325,47 @@ def test_a_missing_extra_is_named_with_the_command_that_helps_here(
         assert (result.returncode, errors.count("\n")) == (1, 1), errors
         assert errors.endswith(commands)
         (tmp_path / "pyproject.toml").write_text('[project]\nname = "fnnet"\n')  # a checkout
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_terminal_sees_how_far_long_work_is(
+    installed: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if installed:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert [*counted("ab", 2, "fold")] == ["a", "b"]
+    assert capsys.readouterr().err == ""  # a file or a pipe does not
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert [*counted("ab", 2, "fold")] == ["a", "b"]
+    shown = capsys.readouterr().err
+    assert shown.endswith("\n")
+    assert ("2/2" if installed else "1 of 2 folds\r2 of 2 folds") in shown
+
+
+@posix
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("lbfgs", "--iterations", "9"),
+        ("newton", "--iterations", "2"),
+        ("curvature", "--rounds", "1", "--batch-sizes", "1"),
+        ("compare_optimizers", "--epochs", "2", "--seeds", "1", "--hidden", "2"),
+        ("tables", "iris", "--epochs", "2"),
+        ("jax_optax", "--epochs", "2"),
+        ("train", *TRAIN),
+    ],
+)
+def test_what_may_take_seconds_shows_a_bar_on_a_terminal(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
+    for module in ("tqdm", "scipy", "sklearn", "pandas", "jax", "optax", "matplotlib"):
+        pytest.importorskip(module)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    name, *options = words
+    assert load(name).main(options) == 0
+    assert re.search(r"\d+/\d+|\diteration", capsys.readouterr().err)

@@ -9,15 +9,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from fnnet.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+T = TypeVar("T")
 
 LONGEST = 600  # characters of a message: what came with a file or an argument may have any number
 MOST = 2**63 - 1  # what counts fit into
@@ -61,6 +63,11 @@ class Parser(argparse.ArgumentParser):
             return f"{about or ''}\n{super().format_help()}"
         finally:
             self.description = about
+
+    def group(self, title: str) -> Callable[..., argparse.Action]:
+        """What adds options to the group of this title, which is made if there is none yet."""
+        found = [group for group in self._action_groups if group.title == title]
+        return (found or [self.add_argument_group(title)])[0].add_argument
 
     def parse_known_args(  # type: ignore[override]  # argparse overloads what it returns alike
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -323,16 +330,31 @@ def make_folder(path: Path) -> list[Path]:
 
 
 @contextmanager
-def terminal_bar(total: int, done: int = 0) -> Iterator[tqdm[Any] | None]:
-    """A bar of epochs, on a terminal and where tqdm is installed; closed when the block ends."""
+def terminal_bar(
+    total: int | None, done: int = 0, unit: str = "epoch"
+) -> Iterator[tqdm[Any] | None]:
+    """A bar, on a terminal and where tqdm is installed; closed when the block ends."""
     bar = None
     if sys.stderr.isatty():
         with suppress(ImportError):
             from tqdm import tqdm
 
-            bar = tqdm(total=total, initial=done, unit="epoch", dynamic_ncols=True)
+            bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True)
     try:
         yield bar
     finally:  # an error is printed below the bar, not into it
         if bar is not None:
             bar.close()
+
+
+def counted(items: Iterable[T], total: int, unit: str) -> Iterator[T]:
+    """The items; a terminal shows how many are done, in a bar where tqdm is installed."""
+    with terminal_bar(total, unit=unit) as bar:
+        plain = bar is None and sys.stderr.isatty()
+        for n, item in enumerate(items, 1):
+            yield item
+            if bar is not None:
+                bar.update()
+            elif plain:
+                sys.stderr.write(f"\r{n} of {total} {unit}s" + "\n" * (n == total))
+                sys.stderr.flush()

@@ -89,7 +89,7 @@ def add_recipe_options(parser: Parser) -> None:
     """The options of `RECIPE`, in groups."""
     share, names = not_negative(below=1), ", ".join(optimizers())
     switch: dict[str, Any] = {"nargs": "?", "const": "on", "choices": ("on", "off")}
-    add = parser.add_argument_group("optimizer").add_argument
+    add = parser.group("optimizer")
     add("--optimizer", choices=optimizers(), metavar="NAME", help=f"{names}; default: rmsprop")
     add("--decay", type=share, metavar="X", help="of RMSProp's mean squares; default: 0.9")
     add("--eps", type=not_negative(), metavar="X", help="beside the root; default: 1e-8")
@@ -100,7 +100,7 @@ def add_recipe_options(parser: Parser) -> None:
     add("--centered", **switch, help="of RMSProp: mean squares about the mean gradient")
     add("--clip", type=not_negative(), metavar="X", help="largest norm of a gradient; 0: any")
     add("--average", type=share, metavar="X", help="keep a moving average with this decay, use it")
-    add = parser.add_argument_group("learning rate").add_argument
+    add = parser.group("learning rate")
     add("--schedule", choices=("constant", "cosine", "step"), help="default: constant")
     add(
         *("--cosine",),
@@ -114,7 +114,7 @@ def add_recipe_options(parser: Parser) -> None:
         "--every", type=at_least(0), metavar="STEPS", help="of --schedule step: steps between falls"
     )
     add("--factor", type=share, metavar="X", help="of --schedule step: what is left; default: 0.1")
-    add = parser.add_argument_group("network and regularization").add_argument
+    add = parser.group("network and regularization")
     add("--activation", choices=ACTIVATIONS, help="of the hidden units; default: relu")
     schemes = ("auto", *VARIANCES, UNIT_NORMAL)
     add("--scheme", choices=schemes, help="of the first weights; default: what suits --activation")

@@ -46,14 +46,16 @@ IN_EXTRA = ("dataset", "seed", "batch_size", "validation", *RECIPE)  # kept besi
 
 def add_run_options(parser: Parser) -> None:
     """The options of `RUN`, --out and --resume."""
-    add = parser.add_argument
+    add = parser.group("data")
     add("--dataset", choices=DATASETS, metavar="NAME", help=f"{', '.join(DATASETS)}; digits")
     add("--data-dir", type=_absolute, metavar="DIR", help="folder of the data set's four files")
+    add = parser.group("run")
     add("--hidden", type=at_least(1), nargs="+", metavar="N", help="widths; default: 128")
     add("--epochs", type=at_least(0), metavar="N", help="default: 30 for digits, else 10")
     add("--batch-size", type=at_least(1), metavar="N", help="default: 32")
     add("--learning-rate", type=not_negative(), metavar="X", help="default: 0.001")
     add("--seed", type=seed, metavar="N", help="default: 0")
+    add = parser.group("folder")
     add("--out", type=folder, metavar="DIR", help="the run's folder; see above")
     words = ", ".join(map(flag, MAY_CHANGE))
     add("--resume", action="store_true", help=f"go on; {words} may change")
