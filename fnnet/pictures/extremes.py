@@ -64,7 +64,9 @@ def _slide(plane: AnyPlane, window: int, take: np.ufunc, axis: int) -> AnyPlane:
     reach = 1  # how many points each extreme is one of
     while reach < window:
         step = min(reach, window - reach)
-        best = take(best[:-step], best[step:]) if axis == 0 else take(best[:, :-step], best[:, step:])
+        best = (
+            take(best[:-step], best[step:]) if axis == 0 else take(best[:, :-step], best[:, step:])
+        )
         reach += step
     return best
 
