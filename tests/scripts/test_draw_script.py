@@ -645,7 +645,7 @@ def test_ctrl_c_ends_it_with_one_line() -> None:
     connection.request("GET", "/")
     assert b"<canvas" in connection.getresponse().read()  # and stays open
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     connection.close()
     assert process.returncode == 130
     assert (out, err.count("\n")) == ("", 1)
