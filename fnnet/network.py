@@ -16,7 +16,7 @@ from fnnet import arguments
 from fnnet.activations import activation_of
 from fnnet.arguments import Batch, Masks
 from fnnet.checks import FloatArray
-from fnnet.outputs import output_of, softmax_losses, softmax_of
+from fnnet.outputs import log_softmax_of, output_of, softmax_losses, softmax_of
 from fnnet.params import Layer, Params
 from fnnet.trees import empty_like, sealed
 
@@ -102,7 +102,7 @@ def softmax(logits: FloatArray) -> FloatArray:
     >>> softmax(np.array([1000.0, 1000.0]))
     array([0.5, 0.5])
     """
-    return softmax_of(arguments.logits(logits))[0]
+    return softmax_of(arguments.logits(logits))
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
@@ -117,7 +117,7 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     >>> log_softmax(np.array([0.0, -1000.0]))
     array([    0., -1000.])
     """
-    return softmax_of(arguments.logits(logits))[1]
+    return log_softmax_of(arguments.logits(logits))
 
 
 def cross_entropy(logits: FloatArray, y: npt.ArrayLike) -> float:
@@ -252,7 +252,10 @@ def grads(
     >>> grads(init_params(0, (3, 2)), np.zeros((4, 3)), [0, 1, 1, 1]).layers[0].b
     array([ 0.25, -0.25], dtype=float32)
     """
-    return loss_and_grads(params, x, y, weights=weights)[1]
+    b = arguments.batch(params, x, y, weights)
+    done = forward_pass(params, b.x, b.masks)
+    p = output_of(params.output).predictions(done.logits)
+    return backward_pass(params, done, b.masks, logits_grads(p, b))[0]
 
 
 def loss_and_grads(
@@ -281,8 +284,7 @@ def loss_and_grads(
     b = arguments.batch(params, x, y, weights, masks)
     done = forward_pass(params, b.x, b.masks)
     p, losses = output_of(params.output).with_losses(done.logits, b.y)
-    dz = b.s * (p - b.y) / b.total  # (5)
-    return _mean(losses, b), backward_pass(params, done, b.masks, dz)[0]
+    return _mean(losses, b), backward_pass(params, done, b.masks, logits_grads(p, b))[0]
 
 
 def vjp(params: Params, x: npt.ArrayLike, dz: npt.ArrayLike, masks: Masks | None = None) -> Params:
@@ -341,8 +343,8 @@ def input_grads(
     """
     b = arguments.batch(params, x, y, weights)
     done = forward_pass(params, b.x, b.masks)
-    p, _ = output_of(params.output).with_losses(done.logits, b.y)
-    _, dz = backward_pass(params, done, b.masks, b.s * (p - b.y) / b.total)
+    p = output_of(params.output).predictions(done.logits)
+    _, dz = backward_pass(params, done, b.masks, logits_grads(p, b))
     dx: FloatArray = dz @ params.layers[0].w.mT
     return dx if dx.ndim == b.x.ndim else dx.sum(axis=tuple(range(dx.ndim - b.x.ndim)))
 
@@ -427,11 +429,17 @@ def _mean(losses: FloatArray, b: Batch) -> float:
     return float((b.s * losses).sum() / b.total)  # (4)
 
 
+def logits_grads(p: FloatArray, b: Batch) -> FloatArray:
+    """dL/dZ, of every output."""
+    return b.s * (p - b.y) / b.total  # (5)
+
+
 def backward_pass(
     params: Params, done: Pass, masks: Sequence[FloatArray | None], dz: FloatArray
 ) -> tuple[Params, FloatArray]:
     """The gradient, and dL/dZ of the first layer."""
-    df, gradient = activation_of(params.activation).df, empty_like(params)
+    df, blank = activation_of(params.activation).df, empty_like(params)
+    gradient = blank.tree
     ones = np.ones_like(dz, shape=dz.shape[-2:-1])
     for i in reversed(range(len(params.layers))):
         np.matmul(done.h[i].mT, dz, out=gradient.layers[i].w)  # (6) (9)
@@ -440,4 +448,4 @@ def backward_pass(
             # Hidden layer i made the inputs h[i]; its z and a are number i - 1.
             dz = (dz @ params.layers[i].w.mT) * df(done.z[i - 1], done.a[i - 1])  # (8)
             dz = _masked(dz, masks[i])
-    return sealed(gradient), dz
+    return sealed(blank), dz

@@ -10,7 +10,7 @@ are views of the vector. What turns one into the other:
 `flat`          tree -> vector, layout    copies if fnnet did not make the tree
 `freeze`        vector, layout -> tree    no copy: the vector becomes read-only
 `frozen`        tree -> tree in a vector  copies if fnnet did not make the tree
-`empty_like`    tree -> blank tree        writable, until `sealed` makes it read-only
+`empty_like`    tree -> blank tree        writable until `sealed` makes it read-only
 `owned`         array -> read-only array  copies if fnnet did not make the array
 =============== ========================= ==========================================
 """
@@ -73,6 +73,16 @@ class Layout(Generic[T]):
             vector[start:stop] if len(shape) == 1 else vector[start:stop].reshape(shape)
             for start, stop, shape in self.parts
         ]
+
+
+@dataclass(slots=True)
+class Blank(Generic[T]):
+    """A tree that is being written: the tree, its leaves, their vector and layout."""
+
+    tree: T
+    leaves: list[FloatArray]
+    vector: FloatArray
+    layout: Layout[T]
 
 
 def tree_leaves(tree: object) -> list[FloatArray]:
@@ -274,19 +284,21 @@ def freeze(vector: FloatArray, layout: Layout[T]) -> T:
     return tree
 
 
-def empty_like(tree: T) -> T:
+def empty_like(tree: T) -> Blank[T]:
     """A tree of this structure to write into, uninitialised; call `sealed` when it is written."""
     known: tuple[FloatArray, Layout[T]] | None = getattr(tree, "_flat", None)
     layout = layout_of(tree)
     vector = empty(layout.size, known[0] if known else tree_leaves(tree)[0])
-    blank = layout.build(iter(layout.leaves(vector)))
-    object.__setattr__(blank, "_flat", (vector, layout))
-    return blank
+    leaves = layout.leaves(vector)
+    return Blank(layout.build(iter(leaves)), leaves, vector, layout)
 
 
-def sealed(tree: T) -> T:
-    """A tree from `empty_like`, read-only from now on."""
-    return freeze(*flat(tree))
+def sealed(blank: Blank[T]) -> T:
+    """The tree of `empty_like`, read-only from now on."""
+    for leaf in blank.leaves:
+        _read_only(leaf)
+    object.__setattr__(blank.tree, "_flat", (_read_only(blank.vector), blank.layout))
+    return blank.tree
 
 
 def empty(size: int, like: FloatArray) -> FloatArray:
