@@ -1,4 +1,16 @@
-"""fnnet: feed-forward neural networks as pure functions over NumPy arrays."""
+"""fnnet: feed-forward neural networks as pure functions over NumPy arrays.
+
+The modules, from the ground up; each imports only from those before it (`tests/test_house.py`):
+
+- plain values: `checks`, `randomness`, `trees` (trees of arrays in one vector)
+- the network: `activations`, `outputs`, `params`, `arguments` (every check of an argument),
+  `network` (equations 1 to 10)
+- learning: `optimizers` (11 and 12 in `optimizers.rmsprop`), `regularization`
+- `data`: splits and batches, data sets, downloads, distortions
+- `records`, `evaluation`, `storage` (files, checkpoints)
+- loops: `ragged` (an epoch that skips zeros), `training`
+- what few need at once: `curvature`, `plots`, `pictures`, `exports`, `interop` (JAX)
+"""
 
 # ruff: noqa: I001, RUF022  # the order of the README's table, not the alphabet's
 # fmt: off
@@ -96,7 +108,8 @@ if not TYPE_CHECKING:  # else a type checker would believe in any name at all
             if name in names:
                 value = globals()[name] = getattr(import_module(module), name)
                 return value
-        raise AttributeError(f"module 'fnnet' has no attribute {name!r}")
+        hint = f": write import fnnet.{name}" if name in ("exports", "pictures", "plots") else ""
+        raise AttributeError(f"module 'fnnet' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

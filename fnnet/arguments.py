@@ -1,7 +1,7 @@
-"""What public functions take: the one room that checks arguments, casts them and explains.
+"""Checks and converts the arguments of public functions, and words their errors.
 
-A public function of the network opens with one line that hands its arguments over to this room.
-From there on arrays are what they should be, and the equations stand alone.
+Each public function of the network calls this module in its first line. After that call, arrays
+have the right type and shape, and the equations need no checks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Weights: TypeAlias = FloatArray | npt.NDArray[np.integer[Any]]
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 ROW_SUM_TOLERANCE = 1e-3  # how far from 1 a row of probabilities in half precision may add up
-ENCODE = "write classes, y = np.unique(y, return_inverse=True)"
+ENCODE = "write `classes, y = np.unique(y, return_inverse=True)`"
 
 
 def check_network(params: Params) -> None:
@@ -176,7 +176,7 @@ def logits_and_labels(z: FloatArray, y: npt.ArrayLike) -> tuple[FloatArray, Floa
 def sample_weights(
     weights: npt.ArrayLike | None, n: int, like: FloatArray
 ) -> tuple[FloatArray | float, float]:
-    """Weights of samples as a column of `like`'s dtype, and their sum; 1 and n without weights."""
+    """Weights of samples as a column of `like`'s dtype, and their sum; without weights, 1 and n."""
     if weights is None:
         return 1.0, n
     s = _array("weights", weights)
@@ -274,7 +274,7 @@ def _values(output: str, y: Labels, shape: tuple[int, ...]) -> Labels:
 
 
 def no_nan(name: str, values: npt.NDArray[Any], first: int = 0) -> None:
-    """Raise where a number is missing, naming its place; the first row given has this number."""
+    """Raise where a number is missing, naming its place; `first` is added to the row's number."""
     place = _nan_in(values, first)
     if place is not None:
         raise ValueError(f"{name} must hold numbers, got NaN in {place}")
@@ -305,7 +305,7 @@ def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Flo
 
 
 def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
-    """A value as an array of this dtype, where it is plain what its numbers are."""
+    """A value as an array of this dtype, unless uint8 leaves its scale open."""
     array = _array(name, value)
     if array.dtype == dtype:
         return array
@@ -336,7 +336,7 @@ def _not_traced(name: str, value: Any) -> None:
 
 
 def at_least_two_axes(x: npt.ArrayLike) -> npt.NDArray[Any]:
-    """x as an array, unless it is a single sample."""
+    """x as an array; an error if it is a single sample."""
     array = _array("x", x)
     if array.ndim < 2:
         raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {array.shape}")
@@ -363,8 +363,8 @@ def _one_dtype(params: Params) -> np.dtype[Any]:
 def _check_layout(layout: Layout[Params], activation: str | Activation, output: str) -> None:
     """Raise where layers do not fit each other.
 
-    Trees that one training makes share one layout, so this is done once and not at each step: with
-    two layers it takes 3 µs of the 35 that a step of a tiny network has.
+    Trees that one training makes share one layout, so the result is cached: with two layers the
+    check costs 3 µs of the 35 that a step of a tiny network takes.
     """
     activation_of(activation)
     output_of(output)

@@ -23,10 +23,11 @@ def whole_number(name: str, value: int, least: int) -> int:
     return number
 
 
-def instance_of(kind: type, name: str, value: object) -> None:
-    """Raise where a value is not of the type that it should be."""
+def instance_of(kind: type, name: str, value: object, remedy: str = "") -> None:
+    """Raise where a value is not of the expected type; the message ends with what to write."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be of type {kind.__name__}, got {type(value).__name__}")
+        hint = f": write {remedy}" if remedy else ""
+        raise TypeError(f"{name} must be of type {kind.__name__}, got {type(value).__name__}{hint}")
 
 
 def is_number(value: Any) -> bool:
@@ -88,12 +89,12 @@ def is_array(value: object) -> TypeGuard[FloatArray]:
 
 
 def as_array(name: str, value: Any) -> npt.NDArray[Any]:
-    """A value as an array: itself where it is one, but for matrices, whose products are others.
+    """A value as an array; arrays come back as they are, but for `np.matrix`, whose * differs.
 
     Raises
     ------
     TypeError
-        If it is masked: the numbers behind the mask would count.
+        If it is masked: its masked values would be used.
     ValueError
         If it is a list whose rows differ in length.
     """
@@ -110,12 +111,14 @@ def as_array(name: str, value: Any) -> npt.NDArray[Any]:
             array = numbers if numbers.dtype.kind in "fiub" else array
         return array
     except (TypeError, ValueError) as error:
+        if "inhomogeneous" in str(error):
+            raise ValueError(f"{name} must be an array: its rows differ in length") from None
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name} must be an array: {error!s:.99}") from None
 
 
 def described(array: object) -> str:
-    """An array in a few letters, as Equinox has them: ``f32[784,128]``."""
+    """An array in a few letters, as in Equinox: ``f32[784,128]``."""
     if not is_array(array):
         return f"{array!r:.60}"
     sizes = ",".join(map(str, array.shape))

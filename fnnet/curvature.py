@@ -62,7 +62,7 @@ from fnnet import arguments
 from fnnet.activations import Derivative, activation_of, zero
 from fnnet.arguments import Batch
 from fnnet.checks import FloatArray, check_not_negative, instance_of, is_array, whole_number
-from fnnet.network import Pass, affine, backward_pass, forward_pass
+from fnnet.network import Pass, affine, backward_pass, forward_pass, logits_grads
 from fnnet.outputs import output_of
 from fnnet.params import Params
 from fnnet.randomness import Seed, generator
@@ -183,8 +183,8 @@ def hessian_vector(
     done = forward_pass(params, b.x, b.masks)
     moved = _moved(params, v, done)
     p = output_of(params.output).predictions(done.logits)
-    dz = b.s * (p - b.y) / b.total
-    return _moved_backward(params, v, done, moved, dz, _moved_dz(params, b, p, moved))
+    rdz = _moved_dz(params, b, p, moved)
+    return _moved_backward(params, v, done, moved, logits_grads(p, b), rdz)
 
 
 def gauss_newton_vector(
@@ -278,10 +278,10 @@ def _moved_dz(params: Params, b: Batch, p: FloatArray, moved: Moved) -> FloatArr
 def _moved_backward(
     params: Params, v: Params, done: Pass, moved: Moved, dz: FloatArray, rdz: FloatArray
 ) -> Params:
-    ddf, product = _second_derivative(params), empty_like(params)
+    ddf, blank = _second_derivative(params), empty_like(params)
     ones = np.ones_like(dz, shape=dz.shape[-2:-1])
     for i in reversed(range(len(params.layers))):
-        out = product.layers[i]
+        out = blank.tree.layers[i]
         np.matmul(done.h[i].mT, rdz, out=out.w)
         if i:
             np.add(out.w, moved.rh[i - 1].mT @ dz, out=out.w)  # (17)
@@ -294,7 +294,7 @@ def _moved_backward(
             if ddf is not None:
                 rdz += ddf(done.z[j], done.a[j]) * moved.rz[j] * dh  # (20)
             dz = moved.slopes[j] * dh
-    return sealed(product)
+    return sealed(blank)
 
 
 def check_grads(

@@ -1,8 +1,7 @@
 """The network: forward pass, loss and its exact gradient.
 
-The numbers at the ends of lines are those of the README's equations; (3) stands in `outputs`. Each
-public function opens with a line that hands its arguments to `arguments`; below it all is
-mathematics.
+The numbers at the ends of lines are those of the README's equations; (3) stands in `outputs`. The
+first line of each public function checks its arguments (see `arguments`); the rest is mathematics.
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ from fnnet import arguments
 from fnnet.activations import activation_of
 from fnnet.arguments import Batch, Masks
 from fnnet.checks import FloatArray
-from fnnet.outputs import output_of, softmax_losses, softmax_of
+from fnnet.outputs import log_softmax_of, output_of, softmax_losses, softmax_of
 from fnnet.params import Layer, Params
 from fnnet.trees import empty_like, sealed
 
 # Classes are (..., N) ints, labels 0 or 1 are (..., N, K) ints, numbers (..., N, K) floats: the
-# parameters' output decides, and a type checker knows it not.
+# parameters' output decides, which a type checker cannot know.
 Predictions: TypeAlias = npt.NDArray[Any]
 
 
 class Pass(NamedTuple):
-    """What a forward pass leaves for the way back.
+    """What the forward pass keeps for the backward pass.
 
     Attributes
     ----------
     h : inputs of each layer, masked
-    z : sums of each hidden layer, where the activation's derivative looks at them
-    a : what the activation made of them, before a mask
+    z : sums Z of each hidden layer; its outputs, if the derivative needs no sums
+    a : outputs of the activation of each hidden layer, before dropout
     logits : Z
     """
 
@@ -59,7 +58,8 @@ def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> Flo
     params : the network, or an ensemble of E
     x : (..., N, d) or (d,) numbers, cast to the parameters' dtype: an array, a list or a data
         frame. For an ensemble (N, d), shared by all, or (E, N, d)
-    masks : factors of each layer's inputs, as `dropout_masks` draws them; None for layers without
+    masks : arrays that multiply each layer's inputs, from `dropout_masks`; None for a layer
+        without
 
     Returns
     -------
@@ -68,7 +68,8 @@ def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> Flo
     Raises
     ------
     TypeError
-        If x does not hold numbers, or holds bytes, which may be images or plain numbers.
+        If x does not hold numbers, or holds uint8, which could be images (0 to 255) or plain
+        numbers.
     ValueError
         If the last axis of x, the layers among each other, or the masks do not fit.
 
@@ -101,7 +102,7 @@ def softmax(logits: FloatArray) -> FloatArray:
     >>> softmax(np.array([1000.0, 1000.0]))
     array([0.5, 0.5])
     """
-    return softmax_of(arguments.logits(logits))[0]
+    return softmax_of(arguments.logits(logits))
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
@@ -116,7 +117,7 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     >>> log_softmax(np.array([0.0, -1000.0]))
     array([    0., -1000.])
     """
-    return softmax_of(arguments.logits(logits))[1]
+    return log_softmax_of(arguments.logits(logits))
 
 
 def cross_entropy(logits: FloatArray, y: npt.ArrayLike) -> float:
@@ -153,10 +154,10 @@ def cross_entropy(logits: FloatArray, y: npt.ArrayLike) -> float:
 def loss(
     params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
 ) -> float:
-    """The loss of the network on a batch, equations (1) to (4): the mean over samples, in nats.
+    """The loss of the network on a batch, equations (1) to (4): the mean over samples.
 
-    What the loss of a sample is, the network's output says: cross-entropy for "softmax", the sum of
-    binary cross-entropies for "sigmoid", half of the squared error for "identity" (see `losses`).
+    `params.output` decides the loss of a sample: cross-entropy in nats for "softmax", the sum of
+    binary cross-entropies in nats for "sigmoid", half of the squared error for "identity".
 
     Parameters
     ----------
@@ -169,7 +170,7 @@ def loss(
 
     Returns
     -------
-    loss : a float; of an ensemble the sum of its members' losses, whose gradient `grads` is
+    loss : a float; of an ensemble the sum of its members' losses (`grads` is its gradient)
 
     Raises
     ------
@@ -192,7 +193,15 @@ def loss(
 def losses(
     params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
 ) -> FloatArray:
-    """The loss of each sample of a batch.
+    r"""The loss of each sample of a batch.
+
+    .. math::
+
+        \begin{cases}
+        -\sum_k Y_k \log P_k & \text{softmax} \\
+        -\sum_k (Y_k \log P_k + (1 - Y_k) \log (1 - P_k)) & \text{sigmoid} \\
+        \frac{1}{2} \sum_k (Z_k - Y_k)^2 & \text{identity}
+        \end{cases}
 
     Parameters
     ----------
@@ -201,7 +210,7 @@ def losses(
     Returns
     -------
     losses : (..., N) float array, whose mean over the last axis is the loss of each member; with
-        weights s it holds s l N / sum(s)
+        weights s each is s · l · N / sum(s), so that the mean is the weighted loss
 
     Examples
     --------
@@ -243,7 +252,10 @@ def grads(
     >>> grads(init_params(0, (3, 2)), np.zeros((4, 3)), [0, 1, 1, 1]).layers[0].b
     array([ 0.25, -0.25], dtype=float32)
     """
-    return loss_and_grads(params, x, y, weights=weights)[1]
+    b = arguments.batch(params, x, y, weights)
+    done = forward_pass(params, b.x, b.masks)
+    p = output_of(params.output).predictions(done.logits)
+    return backward_pass(params, done, b.masks, logits_grads(p, b))[0]
 
 
 def loss_and_grads(
@@ -259,8 +271,8 @@ def loss_and_grads(
     Parameters
     ----------
     params, x, y, weights : as `loss`, as are the errors
-    masks : factors of each layer's inputs, as `dropout_masks` draws them; None for layers without.
-        Loss and gradient are then those of the network so masked
+    masks : arrays that multiply each layer's inputs, from `dropout_masks`; None for a layer
+        without. Loss and gradient are then those of the masked network
 
     Examples
     --------
@@ -272,12 +284,11 @@ def loss_and_grads(
     b = arguments.batch(params, x, y, weights, masks)
     done = forward_pass(params, b.x, b.masks)
     p, losses = output_of(params.output).with_losses(done.logits, b.y)
-    dz = b.s * (p - b.y) / b.total  # (5)
-    return _mean(losses, b), backward_pass(params, done, b.masks, dz)[0]
+    return _mean(losses, b), backward_pass(params, done, b.masks, logits_grads(p, b))[0]
 
 
 def vjp(params: Params, x: npt.ArrayLike, dz: npt.ArrayLike, masks: Masks | None = None) -> Params:
-    """The gradient of any function of the logits, from its derivative: equations (6) to (10) alone.
+    """The gradient of any function of the logits whose derivative dL/dZ is given: (6) to (10).
 
     "Vector-Jacobian product", as JAX calls it. With it a loss of your own takes three lines.
 
@@ -332,14 +343,14 @@ def input_grads(
     """
     b = arguments.batch(params, x, y, weights)
     done = forward_pass(params, b.x, b.masks)
-    p, _ = output_of(params.output).with_losses(done.logits, b.y)
-    _, dz = backward_pass(params, done, b.masks, b.s * (p - b.y) / b.total)
+    p = output_of(params.output).predictions(done.logits)
+    _, dz = backward_pass(params, done, b.masks, logits_grads(p, b))
     dx: FloatArray = dz @ params.layers[0].w.mT
     return dx if dx.ndim == b.x.ndim else dx.sum(axis=tuple(range(dx.ndim - b.x.ndim)))
 
 
 def predict(params: Params, x: npt.ArrayLike) -> Predictions:
-    """What the network takes each input for.
+    """The network's answer for each input.
 
     Parameters
     ----------
@@ -350,7 +361,7 @@ def predict(params: Params, x: npt.ArrayLike) -> Predictions:
     -------
     predictions : for the output "softmax" the most probable classes, (..., N) ints; for "sigmoid" 1
         where a label is more probable than not, else 0, (..., N, K) ints; for "identity" the
-        numbers, (..., N, K) floats. For a single input without the axis N
+        numbers, (..., N, K) floats. A single input (d,) gives one answer, without the axis N
 
     Examples
     --------
@@ -418,16 +429,23 @@ def _mean(losses: FloatArray, b: Batch) -> float:
     return float((b.s * losses).sum() / b.total)  # (4)
 
 
+def logits_grads(p: FloatArray, b: Batch) -> FloatArray:
+    """dL/dZ, of every output."""
+    return b.s * (p - b.y) / b.total  # (5)
+
+
 def backward_pass(
     params: Params, done: Pass, masks: Sequence[FloatArray | None], dz: FloatArray
 ) -> tuple[Params, FloatArray]:
     """The gradient, and dL/dZ of the first layer."""
-    df, gradient = activation_of(params.activation).df, empty_like(params)
+    df, blank = activation_of(params.activation).df, empty_like(params)
+    gradient = blank.tree
     ones = np.ones_like(dz, shape=dz.shape[-2:-1])
     for i in reversed(range(len(params.layers))):
         np.matmul(done.h[i].mT, dz, out=gradient.layers[i].w)  # (6) (9)
         np.matmul(ones, dz, out=gradient.layers[i].b)  # (7) (10)
         if i:
+            # Hidden layer i made the inputs h[i]; its z and a are number i - 1.
             dz = (dz @ params.layers[i].w.mT) * df(done.z[i - 1], done.a[i - 1])  # (8)
             dz = _masked(dz, masks[i])
-    return sealed(gradient), dz
+    return sealed(blank), dz

@@ -34,8 +34,27 @@ class Output:
         return f"Output({self.name})"
 
 
-def softmax_of(z: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Probabilities and their logarithms.
+def softmax_of(z: FloatArray) -> FloatArray:
+    """Probabilities."""
+    _, e, total = _exponentials(z)
+    return e / total  # (3)
+
+
+def log_softmax_of(z: FloatArray) -> FloatArray:
+    """Logarithms of the probabilities."""
+    z, _, total = _exponentials(z)
+    return z - np.log(total)
+
+
+def softmax_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Cross-entropy, -sum(Y log P) over the classes, in nats; 0 log 0 is 0."""
+    z, e, total = _exponentials(z)
+    log_p = z - np.log(total)
+    return e / total, 0 - (y * np.where(y > 0, log_p, 0)).sum(axis=-1, keepdims=True)
+
+
+def _exponentials(z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Z less each row's maximum, its exponentials, and their sum over the classes.
 
     The classes are laid out first in memory, so that sums and maxima over them are vector
     operations along the samples: at ten classes several times faster than row by row.
@@ -43,14 +62,7 @@ def softmax_of(z: FloatArray) -> tuple[FloatArray, FloatArray]:
     z = z.copy() if z.ndim < 2 else z.swapaxes(-1, -2).copy().swapaxes(-1, -2)
     z -= z.max(axis=-1, keepdims=True)
     e = np.exp(z)
-    total = e.sum(axis=-1, keepdims=True)
-    return e / total, z - np.log(total)  # (3)
-
-
-def softmax_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Cross-entropy, -sum(Y log P) over the classes, in nats; 0 log 0 is 0."""
-    p, log_p = softmax_of(z)
-    return p, 0 - (y * np.where(y > 0, log_p, 0)).sum(axis=-1, keepdims=True)
+    return z, e, e.sum(axis=-1, keepdims=True)
 
 
 def sigmoid_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -74,7 +86,7 @@ def identity_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArra
 OUTPUTS = {
     output.name: output
     for output in (
-        Output("softmax", lambda z: softmax_of(z)[0], softmax_losses),
+        Output("softmax", softmax_of, softmax_losses),
         Output("sigmoid", sigmoid, sigmoid_losses),
         Output("identity", lambda z: z, identity_losses),
     )

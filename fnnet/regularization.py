@@ -103,7 +103,11 @@ def _mask(
 
 
 def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floating[Any]]:
-    """Labels mixed with the uniform distribution: (1 - amount) y + amount / classes.
+    r"""Labels mixed with the uniform distribution: (1 - amount) y + amount / classes.
+
+    .. math::
+
+        Y_{nk} ← (1 - a) Y_{nk} + \frac{a}{K}
 
     Szegedy, Vanhoucke, Ioffe, Shlens and Wojna (2016), section 7.
 
@@ -175,7 +179,11 @@ def decay_weights(params: Params, amount: float | FloatArray) -> Params:
 
 
 def l2_penalty(params: Params, strength: float) -> tuple[float, Params]:
-    """Half of a strength times the sum of squared weights, and its gradient; biases are spared.
+    r"""Half of a strength times the sum of squared weights, and its gradient; biases are spared.
+
+    .. math::
+
+        \frac{λ}{2} \sum_{w ∈ W} w^2
 
     Add it to what `loss_and_grads` returns. scikit-learn's `alpha` is divided by the samples of the
     batch: strength = alpha / N.
@@ -313,9 +321,9 @@ def moving_average(
 
 
 def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bool:
-    """Whether the last epochs have brought no progress.
+    """Whether the last epochs have brought no progress, so that a loop should break.
 
-    Prechelt (1998). Keep the best state yourself: ``min(records, key=...)``.
+    Prechelt (1998). Ask it after each epoch, and keep the best record yourself.
 
     Parameters
     ----------
@@ -338,13 +346,29 @@ def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bo
     True
     >>> stop_early([0.9, 0.5, 0.6, 0.4], patience=2)
     False
+
+    In a loop:
+
+    >>> from fnnet import hold_out, init_params, load_digits, rmsprop_init, train
+    >>> part, held_out = hold_out(0, load_digits().train, 300)
+    >>> state, records = rmsprop_init(init_params(0, (64, 32, 10)), 0.02), []
+    >>> for record in train(state, part, held_out, rng=0, epochs=50):
+    ...     records.append(record)
+    ...     if stop_early([each.metrics.test_loss for each in records], patience=3):
+    ...         break
+    >>> best = min(records, key=lambda each: each.metrics.test_loss)
+    >>> best.metrics.epoch == records[-1].metrics.epoch - 3
+    True
     """
     whole_number("patience", patience, 1)
     check_not_negative("least", least)
     try:
         losses = [float(loss) for loss in losses]
     except (TypeError, ValueError):
-        raise TypeError(f"losses must be a sequence of numbers, got {losses!r:.99}") from None
+        raise TypeError(
+            f"losses must be a sequence of numbers, got {losses!r:.99}: write "
+            "stop_early([record.metrics.test_loss for record in records], patience)"
+        ) from None
     if losses and all(map(math.isnan, losses)):
         raise ValueError("losses must be those of a split that is evaluated, got NaN alone")
     best, progress = math.inf, 1

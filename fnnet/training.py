@@ -1,4 +1,4 @@
-"""The loop: a step, an epoch, a run. Everything else lives outside it."""
+"""The training loop: one step, one epoch, one run."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ EpochOf: TypeAlias = Callable[..., tuple[StateT, npt.NDArray[np.float64]]]
 class DivergenceError(ArithmeticError):
     """A loss or an update is no longer finite.
 
-    The message names the epoch, the batch, the epoch whose record is the last good one, and with
-    what to go on from it; so do the attributes `epoch`, `batch`, `last_good` and `remedy`.
+    The message names the epoch, the batch, the epoch whose record is the last good one, and what to
+    change before you go on from there; so do the attributes `epoch`, `batch`, `last_good` and
+    `remedy`.
     """
 
     what: str
@@ -48,9 +49,11 @@ class DivergenceError(ArithmeticError):
     ) -> None:
         self.what, self.epoch, self.batch, self.last_good = what, epoch, batch, epoch - 1
         self.remedy = remedy
+        first = "the state that you started from"
+        good = first if epoch == 1 else f"the state after epoch {epoch - 1}"
         super().__init__(
-            f"{what} in epoch {epoch}, batch {batch}: the state after epoch {epoch - 1} is the "
-            f"last good one; go on from there with {remedy}"
+            f"{what} in epoch {epoch}, batch {batch}: {good} is the last good one; "
+            f"go on from there with {remedy}"
         )
 
     def __reduce__(self) -> tuple[type, tuple[str, int, int, str]]:
@@ -113,34 +116,35 @@ def train(
 ) -> Iterator[Epoch[StateT]]:
     """Train epoch by epoch, yielding an immutable record after each.
 
-    Early stopping and checkpoints live in the loop that consumes the records; what changes a step
-    is composed into `gradient` and `update`. If these draw random numbers, let them
-    draw from the generator that is given as `rng`: its state is then all that a checkpoint needs
-    for a resumed run to end bit for bit where an unbroken one does.
+    Early stopping and checkpoints live in the loop that consumes the records; to change a step,
+    pass a `gradient` or an `update` of your own, which mostly calls fnnet's. If these draw random
+    numbers, let them draw from the generator that is given as `rng`: its state is then all that a
+    checkpoint needs for a resumed run to end bit for bit where an unbroken one does.
 
     Parameters
     ----------
-    state : where to start: parameters with what an optimizer knows of them. Those of an ensemble
+    state : an optimizer's state, from `rmsprop_init(params)` for example. Parameters of an ensemble
         train side by side: each record has the means over the members, and each member's own
         figures. A member that diverges goes on as NaN, the others go on as they are, and the means
         are theirs
     train : what to train on
-    test : what to report besides; never trained on
+    test : a second split to evaluate after each epoch; never trained on
     rng : generator, which advances by one permutation an epoch, the state of one, or a seed
-    epochs : number of the last epoch; if `start` is not below it, nothing is trained
+    epochs : number of the last epoch, counted from 1: with start=5 and epochs=8 it trains epochs 6,
+        7 and 8; if `start` is not below it, nothing is trained
     batch_size : samples a step, >= 1
     start : number of epochs that `state` has already seen
     check_finite : whether to stop where a loss or an update is no longer finite
     gradient : called as gradient(params, x, y), or gradient(params, x, y, weights=s) where the
-        split has weights; returns (loss, grads): the place of dropout, label smoothing and
-        distortions
-    update : called as update(state, grads), returns the next state: the place of schedules,
-        clipping and weight decay. Without one, it is the registered one of the state's type
+        split has weights; returns (loss, grads): put dropout, label smoothing and
+        distortions here
+    update : called as update(state, grads), returns the next state: put schedules,
+        clipping and weight decay here. None takes the update registered for the state's type
     epoch : called as epoch(state, data, rng, batch_size), returns the next state and the losses of
-        the batches, in the place of the plain loop: `train_epoch`, say. It takes no other
-        `gradient` or `update`
+        the batches, in the place of the plain loop: `train_epoch`, say. It cannot be
+        combined with `gradient` or `update`
     memory : bytes of samples to hold at once, for memory-mapped data: see `batches`. The generator
-        then advances as it says there. For the plain loop, without `epoch`
+        then advances as `batches` describes. For the plain loop, without `epoch`
     progress : whether to show on stderr how far training is: a bar of epochs where tqdm is
         installed (in a notebook its widget, if there are widgets), else a line for each epoch
 
@@ -175,9 +179,9 @@ def train(
     update = _update(state, update)
     whole_number("epochs", epochs, 0)
     whole_number("start", start, 0)
-    for split in (train, test):
+    for name, split in (("train", train), ("test", test)):
         if split is not None:
-            check_batches(split, batch_size)
+            check_batches(split, batch_size, name)
             check_split(state.params, split)
     if check_finite:
         finite_network(state.params)
@@ -272,7 +276,8 @@ def _check_loss(
     """Raise where a batch's loss is not finite, unless members of an ensemble go on."""
     if before.params.layers[0].w.ndim > 2 and _finite_members(after.params).any():
         return
-    if not _finite_members(before.params).any():  # an update shows here one batch late
+    # A bad update is seen in the loss of the next batch: the one to name is the batch before.
+    if not _finite_members(before.params).any():
         raise _bad_update(before, train, epoch, batch - 1)
     raise _diverged(f"the loss was {loss}", train, epoch, batch)
 

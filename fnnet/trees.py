@@ -1,8 +1,18 @@
-"""Trees of arrays: tuples and frozen dataclasses whose leaves are arrays. They know no networks.
+"""Trees of arrays: tuples and frozen dataclasses whose leaves are arrays.
 
-A tree that fnnet makes lies in one read-only vector, which it remembers: an optimizer is then a few
-operations on a vector, however many leaves there are, and `tree_ravel` costs nothing. The leaves
-are views of the vector.
+This module knows nothing about networks.
+
+A tree made by fnnet keeps its leaves in one read-only vector, so that a step of an optimizer is a
+few operations on vectors, however many leaves there are, and `tree_ravel` costs nothing. The leaves
+are views of the vector. What turns one into the other:
+
+=============== ========================= ==========================================
+`flat`          tree -> vector, layout    copies if fnnet did not make the tree
+`freeze`        vector, layout -> tree    no copy: the vector becomes read-only
+`frozen`        tree -> tree in a vector  copies if fnnet did not make the tree
+`empty_like`    tree -> blank tree        writable until `sealed` makes it read-only
+`owned`         array -> read-only array  copies if fnnet did not make the array
+=============== ========================= ==========================================
 """
 
 from __future__ import annotations
@@ -24,7 +34,7 @@ class Tree:
     __slots__ = ("_flat",)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        # Copies and pickles are made anew, so that they are as read-only as what they copy.
+        # Copies and pickles go through the constructor, so that they are read-only, too.
         return type(self), tuple(getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]  # subclasses are dataclasses
 
 
@@ -63,6 +73,16 @@ class Layout(Generic[T]):
             vector[start:stop] if len(shape) == 1 else vector[start:stop].reshape(shape)
             for start, stop, shape in self.parts
         ]
+
+
+@dataclass(slots=True)
+class Blank(Generic[T]):
+    """A tree that is being written: the tree, its leaves, their vector and layout."""
+
+    tree: T
+    leaves: list[FloatArray]
+    vector: FloatArray
+    layout: Layout[T]
 
 
 def tree_leaves(tree: object) -> list[FloatArray]:
@@ -233,13 +253,13 @@ def same_structure(a: object, b: object) -> bool:
 
 
 def layout_of(tree: T) -> Layout[T]:
-    """The layout of a tree; free where `freeze` made the tree."""
+    """The layout of a tree (no work if fnnet made the tree)."""
     known: tuple[FloatArray, Layout[T]] | None = getattr(tree, "_flat", None)
     return _layout(tree, tree_leaves(tree)) if known is None else known[1]
 
 
 def flat(tree: T) -> tuple[FloatArray, Layout[T]]:
-    """All leaves as one read-only vector (free where `freeze` made the tree) and its layout."""
+    """All leaves as one read-only vector (no work if fnnet made the tree) and its layout."""
     known: tuple[FloatArray, Layout[T]] | None = getattr(tree, "_flat", None)
     if known is not None:
         return known
@@ -252,31 +272,33 @@ def flat(tree: T) -> tuple[FloatArray, Layout[T]]:
 
 
 def frozen(tree: T) -> T:
-    """The tree in one vector: itself where `freeze` made it, else a copy."""
+    """The same tree if it lies in one vector already, else a copy that does."""
     return tree if getattr(tree, "_flat", None) is not None else freeze(*flat(tree))
 
 
 def freeze(vector: FloatArray, layout: Layout[T]) -> T:
-    """A tree of read-only views of a vector, which the caller gives up; the tree remembers it."""
+    """A tree of read-only views of a vector, which the caller must not use afterwards."""
     tree = layout.build(iter(layout.leaves(_read_only(vector))))
     if isinstance(tree, Tree):
         object.__setattr__(tree, "_flat", (vector, layout))
     return tree
 
 
-def empty_like(tree: T) -> T:
-    """A tree of this structure to write into, uninitialised; `sealed` ends the writing."""
+def empty_like(tree: T) -> Blank[T]:
+    """A tree of this structure to write into, uninitialised; call `sealed` when it is written."""
     known: tuple[FloatArray, Layout[T]] | None = getattr(tree, "_flat", None)
     layout = layout_of(tree)
     vector = empty(layout.size, known[0] if known else tree_leaves(tree)[0])
-    blank = layout.build(iter(layout.leaves(vector)))
-    object.__setattr__(blank, "_flat", (vector, layout))
-    return blank
+    leaves = layout.leaves(vector)
+    return Blank(layout.build(iter(leaves)), leaves, vector, layout)
 
 
-def sealed(tree: T) -> T:
-    """A tree from `empty_like`, read-only from now on."""
-    return freeze(*flat(tree))
+def sealed(blank: Blank[T]) -> T:
+    """The tree of `empty_like`, read-only from now on."""
+    for leaf in blank.leaves:
+        _read_only(leaf)
+    object.__setattr__(blank.tree, "_flat", (_read_only(blank.vector), blank.layout))
+    return blank.tree
 
 
 def empty(size: int, like: FloatArray) -> FloatArray:
@@ -308,7 +330,7 @@ def _is_ours(array: FloatArray) -> bool:
 
 
 def _read_only(array: FloatArray) -> FloatArray:
-    """The same array with writing switched off, its owner's switch included."""
+    """The same array with writing switched off, also in the array that owns the memory."""
     if isinstance(array, np.ndarray):
         if array.base is not None:
             array.base.setflags(write=False)

@@ -32,7 +32,7 @@ FORMULAS: dict[str, Callable[[float], float]] = {
 KINKED = ("relu", "leaky_relu")
 Z = np.linspace(-8, 8, 400)  # none of them is 0
 SIZES = (6, 5, 5, 4)
-SOFTPLUS = Activation("softplus", lambda z: np.logaddexp(0, z), lambda z, h: -np.expm1(-h))
+MINE = Activation("mine", lambda z: np.logaddexp(0, z), lambda z, h: -np.expm1(-h))
 
 
 def of(name: str) -> tuple[Callable[[Array], Array], ...]:
@@ -169,7 +169,7 @@ def smooth(activation: str | Activation) -> tuple[Params, Matrix, Any]:
     return next(p for p in found if activation not in KINKED or distance_from_kinks(*p[:2]) > 1e-2)
 
 
-@pytest.mark.parametrize("activation", [*FORMULAS, SOFTPLUS], ids=str)
+@pytest.mark.parametrize("activation", [*FORMULAS, MINE], ids=str)
 @pytest.mark.parametrize("masked", [False, True])
 def test_gradients_are_the_slopes_of_the_loss(activation: str | Activation, masked: bool) -> None:
     params, x, y = smooth(activation)
@@ -202,7 +202,7 @@ def test_networks_agree_with_pytorch(name: str) -> None:
         np.testing.assert_allclose(ours, leaf.grad.numpy(), 1e-9, 1e-13)
 
 
-@pytest.mark.parametrize("activation", [*FORMULAS, SOFTPLUS], ids=str)
+@pytest.mark.parametrize("activation", [*FORMULAS, MINE], ids=str)
 def test_members_of_an_ensemble_are_what_they_are_alone(activation: str | Activation) -> None:
     members = [problem(activation, seed)[0] for seed in range(3)]
     _, x, y = problem(activation)
@@ -249,8 +249,8 @@ def test_an_activation_of_ones_own_trains_as_the_same_of_ours() -> None:
 
 
 def test_reprs_name_what_is_not_the_default() -> None:
-    assert repr(SOFTPLUS) == "Activation(softplus)"
-    assert "softplus" in repr(fnnet.init_params(0, (3, 4, 2), activation=SOFTPLUS))
+    assert repr(MINE) == "Activation(mine)"
+    assert "mine" in repr(fnnet.init_params(0, (3, 4, 2), activation=MINE))
     assert "relu" not in repr(fnnet.init_params(0, (3, 4, 2)))
 
 

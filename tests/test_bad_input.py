@@ -111,6 +111,38 @@ def test_an_argument_of_another_type_is_named(name: str) -> None:
         getattr(fnnet, name)(*args)
 
 
+def test_a_likely_mistake_is_answered_with_what_to_write() -> None:
+    data, split = fnnet.load_digits(), fnnet.Split(X, Y)
+    any_: Any = PARAMS
+    run: Any = fnnet.train
+    record = next(fnnet.train(STATE, split, rng=0, epochs=1))
+    checkpoint = fnnet.Checkpoint(record.state, record.rng)
+    save: Any = fnnet.save_checkpoint
+    stop: Any = fnnet.stop_early
+    for mistake, message in (
+        (lambda: run(STATE, data, rng=0, epochs=1), "train .*, got Dataset: write data.train$"),
+        (lambda: run(STATE, (X, Y), rng=0, epochs=1), "train .*, got tuple: write Split.x, y.$"),
+        (lambda: run(STATE, X, Y, rng=0, epochs=1), "train .*, got ndarray: write Split.x, y.$"),
+        (lambda: run(STATE, split, data, rng=0, epochs=1), "test .*, got Dataset: write data.test"),
+        (lambda: fnnet.rmsprop_update(any_, PARAMS), "state .*: write rmsprop_init.params.$"),
+        (lambda: fnnet.sgd_update(any_, PARAMS), "state .*: write sgd_init.params.$"),
+        (lambda: fnnet.adam_update(any_, PARAMS), "state .*: write adam_init.params.$"),
+        (
+            lambda: save("run", record),
+            r"Epoch: write Checkpoint\(record.state, record.rng, record.m",
+        ),
+        (lambda: save(checkpoint, "run"), r"str: write save_checkpoint\(path, checkpoint\)$"),
+        (lambda: save("run", STATE), r"RMSPropState: write Checkpoint\(state, rng\)$"),
+        (lambda: stop([record], 3), r"write stop_early\(\[record.metrics.test_loss for record in"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            mistake()
+    with pytest.raises(ValueError, match="x must be an array: its rows differ in length"):
+        fnnet.forward(PARAMS, [[1.0], [2.0, 3.0]])
+    with pytest.raises(AttributeError, match=r"attribute .plots.: write import fnnet"):
+        fnnet.__getattr__("plots")
+
+
 @pytest.mark.parametrize("read", [fnnet.read_idx, fnnet.load_checkpoint])
 @pytest.mark.parametrize("limit", [-1, None, float("nan"), "1"])
 def test_a_limit_is_a_number_of_bytes(read: Any, limit: Any) -> None:

@@ -27,7 +27,7 @@ STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
 X = np.random.default_rng(0).standard_normal((7, 12)).astype(np.float32)
 X[:, ::3] = 0
 (READER,) = re.findall("```python\n(.*?)```", exports.__doc__ or "", re.DOTALL)
-OWN = fnnet.Activation("softplus", lambda z: np.logaddexp(0, z), lambda z, h: -np.expm1(-h))
+OWN = fnnet.Activation("mine", lambda z: np.logaddexp(0, z), lambda z, h: -np.expm1(-h))
 
 compiler = pytest.mark.skipif(CC is None, reason="there is no C compiler")
 activations = pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -357,10 +357,21 @@ FORMATS: dict[str, Callable[[fnnet.Params], object]] = {
 }
 
 
+@pytest.mark.parametrize("form", ["onnx", "c"])
+def test_an_activation_that_an_export_does_not_know_is_refused(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnx", reason="onnx is not installed")
+    monkeypatch.setitem(ACTIVATIONS, "new", ACTIVATIONS["tanh"])
+    with pytest.raises(ValueError, match=r"activation 'new' has no form in .* yet: add it to"):
+        FORMATS[form](network(activation="new"))
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_activations_of_your_own_ensembles_and_what_is_not_finite_are_refused(form: str) -> None:
     make = FORMATS[form]
-    with pytest.raises(ValueError, match="activation 'softplus' is one of your own"):
+    with pytest.raises(ValueError, match="activation 'mine' is one of your own"):
         make(network(activation=OWN))
     false = fnnet.Activation("relu", OWN.f, OWN.df)
     with pytest.raises(ValueError, match=r"must not be called 'relu'|'relu' is one of your own"):

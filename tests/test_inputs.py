@@ -148,7 +148,7 @@ WORDS: list[Any] = [
 )
 @pytest.mark.parametrize("y", WORDS, ids=["array", "list", "objects", "bytes"])
 def test_words_as_labels_name_the_way_to_classes(call: str, y: Any) -> None:
-    message = r"^y must .*: write classes, y = np\.unique\(y, return_inverse=True\)"
+    message = r"^y must .*: write `classes, y = np\.unique\(y, return_inverse=True\)"
     with pytest.raises(TypeError, match=message):
         CALLS[call](WHOLE, y)
 

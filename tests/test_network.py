@@ -692,11 +692,11 @@ LABEL_ERRORS: list[tuple[Any, type[Exception], str]] = [
     (np.full((5, 4), np.inf), ValueError, "each row of y must be a distribution"),
     (np.full((5, 4), [1.5, -0.5, 0, 0]), ValueError, "each row of y must be a distribution"),
     (np.zeros((5, 4)), ValueError, "each row of y must be a distribution"),
-    (Y.astype(object), TypeError, "y must be an array of numbers, got object: write classes, y ="),
+    (Y.astype(object), TypeError, "y must be an array of numbers, got object: write `classes, y ="),
     (
         Y.astype(str),
         TypeError,
-        r"y must be an array of numbers, got <U.*: write classes, y = np.un",
+        r"y must be an array of numbers, got <U.*: write `classes, y = np.un",
     ),
     (Y.astype(complex), TypeError, "y must be an array of ints or floats, got dtype complex"),
     (Y.astype("m8[s]"), TypeError, "y must be an array of ints or floats, got dtype timedelta"),

@@ -16,7 +16,7 @@ from tests.protocol import DeviceArray
 
 SMALL = fnnet.init_params(0, (3, 2))
 STACKED = fnnet.tree_map(lambda leaf: np.stack([leaf, leaf]), SMALL)
-SOFTPLUS = fnnet.Activation("softplus", lambda z: np.logaddexp(0, z), lambda z, h: -np.expm1(-h))
+MINE = fnnet.Activation("mine", lambda z: np.logaddexp(0, z), lambda z, h: -np.expm1(-h))
 RNG = fnnet.GeneratorState("PCG64", "{}")
 ROW = fnnet.Metrics(3, 0.123456, 0.98765, 0.25, 0.9, 1.5)
 NUMBERS = fnnet.Metrics(3, 1234567.0, np.nan, 0.25, np.nan, 1.5, 0.5, 0.98765)
@@ -35,8 +35,8 @@ REPRS: list[tuple[object, str]] = [
         "Params(8-16-1, tanh, identity, float64, 161 parameters)",
     ),
     (
-        fnnet.init_params(0, (3, 2), activation=SOFTPLUS, output="sigmoid"),
-        "Params(3-2, softplus, sigmoid, float32, 8 parameters)",
+        fnnet.init_params(0, (3, 2), activation=MINE, output="sigmoid"),
+        "Params(3-2, mine, sigmoid, float32, 8 parameters)",
     ),
     (STACKED, "Params(2 × 3-2, float32, 16 parameters)"),
     (
@@ -113,7 +113,7 @@ REPRS: list[tuple[object, str]] = [
         fnnet.Checkpoint(fnnet.sgd_init(SMALL), np.random.Generator(np.random.MT19937(0))).rng,
         "GeneratorState(MT19937)",
     ),
-    (SOFTPLUS, "Activation(softplus)"),
+    (MINE, "Activation(mine)"),
 ]
 
 

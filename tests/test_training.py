@@ -332,7 +332,9 @@ def test_a_state_may_be_anything_that_has_parameters() -> None:
 @np.errstate(all="ignore")
 def test_a_state_whose_loss_is_not_finite_is_not_called_a_good_one() -> None:
     run = fnnet.train(start(learning_rate=1e20), split(), rng=0, epochs=3, batch_size=50)
-    with pytest.raises(DivergenceError, match="the state after epoch 0 is the last good one"):
+    with pytest.raises(
+        DivergenceError, match="the state that you started from is the last good one"
+    ):
         list(run)
 
 

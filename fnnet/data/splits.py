@@ -305,12 +305,18 @@ def gather(
         yield scaled(picked, split.divisor, dtype), y.take(rows, axis=0), s
 
 
-def check_batches(split: Split, batch_size: int) -> None:
+def check_batches(split: Split, batch_size: int, name: str = "split") -> None:
     """Raise where a split cannot be cut into batches of this size."""
-    instance_of(Split, "split", split)
+    _check_type(name, split)
     whole_number("batch_size", batch_size, 1)
     if len(split) == 0:
         raise ValueError("the split has no samples")
+
+
+def _check_type(name: str, split: object) -> None:
+    """Raise where a value is no split."""
+    part = "test" if name == "test" else "train"
+    instance_of(Split, name, split, f"data.{part}" if isinstance(split, Dataset) else "Split(x, y)")
 
 
 def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tuple[Split, Split]:
@@ -342,7 +348,7 @@ def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tupl
     >>> sorted(held_out.y.tolist())
     [0, 0, 1]
     """
-    instance_of(Split, "split", split)
+    _check_type("split", split)
     if whole_number("n", n, 1) >= len(split):
         raise ValueError(f"n must be below the {len(split)} samples of the split, got {n}")
     order = generator(rng).permutation(len(split))

@@ -116,6 +116,10 @@ def as_c(
         )
     known = facts(params, about or About())
     layers = _numbered(params, flag("int8", int8))
+    if known["activation"] not in ACTIVATIONS:
+        raise ValueError(
+            f"activation {known['activation']!r} has no form in C yet: add it to ACTIVATIONS"
+        )
     hidden = ACTIVATIONS[known["activation"]] if len(layers) > 1 else ""
     places = {
         "name": name,

@@ -153,7 +153,9 @@ def _activated(graph: _Graph, activation: str, z: str, h: str) -> str:
         return graph.node("Max", [z, small], h)
     if activation == "silu":
         return graph.node("Mul", [z, graph.node("Sigmoid", [z], f"{z}_sigmoid")], h)
-    return graph.node("Mul", [z, _normal_cdf(graph, z)], h)  # gelu
+    if activation == "gelu":
+        return graph.node("Mul", [z, _normal_cdf(graph, z)], h)
+    raise ValueError(f"activation {activation!r} has no form in ONNX yet: add it to OPERATORS")
 
 
 def _normal_cdf(graph: _Graph, z: str) -> str:

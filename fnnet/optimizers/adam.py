@@ -1,4 +1,4 @@
-"""Adam: momentum and RMSProp with the bias of their zero starts taken out."""
+"""Adam: momentum and RMSProp corrected for starting at zero."""
 
 from __future__ import annotations
 

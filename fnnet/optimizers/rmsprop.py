@@ -8,11 +8,12 @@ from functools import partial
 
 import numpy as np
 
-from fnnet.checks import FloatArray, check_not_negative, flag, instance_of
+from fnnet.checks import FloatArray, check_not_negative, flag
 from fnnet.optimizers.states import (
     OptimizerState,
     Rate,
     changed,
+    check_type,
     first_state,
     register,
     within,
@@ -46,8 +47,8 @@ class RMSPropState(OptimizerState):
     momentum : weight of the old velocity, in [0, 1)
     centered : whether the mean square is taken about the running mean of the gradient
     eps_in_sqrt : whether eps is added before the root is taken
-    velocity : running sum of steps, a tree like `params`; None (as zeros) without momentum
-    means : running mean of gradients, a tree like `params`; None (as zeros) where not centered
+    velocity : running sum of steps, a tree like `params`; None without momentum
+    means : running mean of gradients, a tree like `params`; None where not centered
     """
 
     params: Params
@@ -155,9 +156,9 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     0.211
     0.174
     """
-    instance_of(RMSPropState, "state", state)
+    check_type(state, RMSPropState)
     options = state.momentum, state.centered, state.eps_in_sqrt
-    if any(options) or state.velocity or state.means:  # which end with what they belong to
+    if any(options) or state.velocity or state.means:  # these end with the options they belong to
         general = partial(_general_rule, state)
         return step_by_blocks(general, state, grads, "mean_squares", "velocity", "means")
     rule, in_place = partial(equations, state), partial(_in_place, state)
@@ -167,7 +168,10 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
 def equations(
     state: RMSPropState, g: FloatArray, rate: Rate, w: FloatArray, v: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Equations (11) and (12) as they are written."""
+    """Equations (11) and (12) as they are written. NumPy's arrays take `_in_place` instead.
+
+    `tests/test_equations.py` holds the two forms to each other.
+    """
     v = state.decay * v + (1 - state.decay) * g**2  # (11)
     w = w - rate * g / (np.sqrt(v) + state.eps)  # (12)
     return w, v
@@ -182,12 +186,12 @@ def _in_place(
     new_w: FloatArray,
     new_v: FloatArray,
 ) -> None:
-    """`equations`, each result written into memory that is already there."""
+    """Equations (11) and (12) in fewer passes over memory: each result is written into `t` or v."""
     t = new_w  # holds every intermediate result until the last subtraction
     np.multiply(g, g, t)
     np.multiply(t, 1 - state.decay, t)
     np.multiply(v, state.decay, new_v)
-    np.add(new_v, t, new_v)
+    np.add(new_v, t, new_v)  # (11), in place
     if state.step % FLUSH_EVERY == 0:
         bound = vanishing(state.decay, new_v)
         if bound < squared(lost_beside(state.eps, new_v)):  # else zeros would be felt
@@ -196,7 +200,7 @@ def _in_place(
     np.add(t, state.eps, t)
     np.divide(g, t, t)
     np.multiply(t, rate, t)
-    np.subtract(w, t, new_w)
+    np.subtract(w, t, new_w)  # (12), in place
 
 
 def _general_rule(

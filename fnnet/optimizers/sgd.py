@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fnnet.checks import FloatArray, flag, instance_of
+from fnnet.checks import FloatArray, flag
 from fnnet.optimizers.states import (
     OptimizerState,
     Rate,
+    check_type,
     first_state,
     register,
     within,
@@ -74,7 +75,7 @@ def sgd_init(
 
 
 def sgd_update(state: SGDState, grads: Params) -> SGDState:
-    r"""One step of gradient descent along a velocity u, which gathers the gradients g.
+    r"""One step of gradient descent along a velocity u, which accumulates the gradients g.
 
     .. math::
 
@@ -110,7 +111,7 @@ def sgd_update(state: SGDState, grads: Params) -> SGDState:
     0.309
     0.262
     """
-    instance_of(SGDState, "state", state)
+    check_type(state, SGDState)
 
     def rule(
         g: FloatArray, rate: Rate, w: FloatArray, u: FloatArray | None

@@ -1,9 +1,11 @@
-"""What an optimizer is: a frozen state with parameters in it, its first state, a pure update of it.
+"""What an optimizer is: a frozen state with the parameters, a function that makes the first one,
+and a pure function that returns the next.
 
 `register` tells fnnet of one. The training loop, checkpoints, JAX and the comparison of optimizers
-find it from then on by the type of its state, whether it is fnnet's or lies in a file of yours.
+find it from then on by the type of its state, wherever it is defined.
 What a state holds is read from the types of its fields: trees (`Params`, or None), whole numbers,
-numbers, flags, names, and numbers that an ensemble may have one each of (`float | FloatArray`).
+numbers, flags, names, and numbers of which an ensemble may have one per member (`float |
+FloatArray`).
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ StateT = TypeVar("StateT", bound=State)
 
 @dataclass(frozen=True, slots=True)
 class Optimizer(Generic[StateT]):
-    """What `register` was told."""
+    """A registered optimizer."""
 
     state: type[StateT]
     init: Callable[..., StateT]
@@ -209,7 +211,7 @@ def within(least: float, below: float = math.inf) -> dict[str, tuple[float, floa
 
 
 class OptimizerState(Tree):
-    """Base of optimizers' states: copies rates that others could write to, has a short repr."""
+    """Base of optimizers' states: makes learning rates read-only copies, and gives a short repr."""
 
     __slots__ = ()
 
@@ -230,7 +232,7 @@ class OptimizerState(Tree):
 
 
 def first_state(state: StateT) -> StateT:
-    """A state with its parameters in one vector and its numbers as Python's, once all are right.
+    """A checked state: its parameters in one vector, its numbers as Python's.
 
     Raises
     ------
@@ -258,7 +260,7 @@ def first_state(state: StateT) -> StateT:
 
 
 def changed(state: StateT, **values: Any) -> StateT:
-    """A state with other values, as `dataclasses.replace`, without another look at them."""
+    """A state with other values, as `dataclasses.replace`, without checking them."""
     new = object.__new__(type(state))
     for name in kinds(type(state)):
         value = values[name] if name in values else getattr(state, name)
@@ -268,13 +270,19 @@ def changed(state: StateT, **values: Any) -> StateT:
 
 def check_state(state: Any, kind: type) -> None:
     """Raise where a state is of another type, or a number of it is out of its range."""
-    if type(state) is not kind:
-        instance_of(kind, "state", state)
+    check_type(state, kind)
     key: Any = kind
     for name, least, below in _ranges(key):
         value = getattr(state, name)
         if not (type(value) is float and least <= value < below):
             check_setting(name, value, least, below, state.params)
+
+
+def check_type(state: Any, kind: type) -> None:
+    """Raise where a state is of another type."""
+    if type(state) is not kind:
+        remedy = f"{OPTIMIZERS[kind].init.__name__}(params)" if kind in OPTIMIZERS else ""
+        instance_of(kind, "state", state, remedy)
 
 
 @cache
@@ -285,7 +293,7 @@ def _ranges(kind: Any) -> tuple[tuple[str, float, float], ...]:
 
 
 def least_of(state: type, name: str) -> float:
-    """The bound below which no number of a state's tree may lie."""
+    """The least number that a tree of the state may hold."""
     (bounds,) = (each.metadata.get("range") for each in fields(state) if each.name == name)
     return float(bounds[0]) if bounds else -math.inf
 

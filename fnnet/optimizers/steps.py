@@ -1,4 +1,4 @@
-"""What makes a step fast: rules for vectors, taken block by block, and numbers that would vanish.
+"""What makes a step fast: rules for vectors, taken block by block, and no subnormal numbers.
 
 An optimizer's rule is written for vectors. All leaves of a tree lie in one vector, so that a step
 is a few operations however many layers there are; these are cut into blocks that stay in the
@@ -33,7 +33,7 @@ def step_by_blocks(
     *memory: str,
     in_place: Callable[..., None] | None = None,
 ) -> StateT:
-    """The state after a step of a rule that is written for vectors.
+    """The next state, by a rule that works on vectors.
 
     Parameters
     ----------
@@ -43,8 +43,9 @@ def step_by_blocks(
     state : the optimizer before the step, with `params`, `step` and `learning_rate`
     grads : the gradient
     memory : names of the state's other trees
-    in_place : the same rule in a second form, for NumPy's arrays: called as
-        ``in_place(g, rate, w, *memory, new_w, *new_memory)``, writes into the last ones
+    in_place : the same rule in a faster form, called as
+        ``in_place(g, rate, w, *memory, new_w, *new_memory)``, which writes into the last ones.
+        Where there is one, NumPy's arrays take it, and all others take `rule`
 
     Raises
     ------
@@ -140,7 +141,7 @@ def each_rate(rate: Rate, params: Params, layout: Layout[Params]) -> Rate:
 
 
 def vanishing(decay: float, like: FloatArray) -> float:
-    """Numbers below this, if they decay so, are subnormal before the next sweep.
+    """Numbers below this become subnormal before the next sweep if each step multiplies by `decay`.
 
     Arithmetic with subnormal numbers is some ten times slower, and what an optimizer remembers of
     a pixel that is never lit again decays into them and stays.
@@ -149,12 +150,12 @@ def vanishing(decay: float, like: FloatArray) -> float:
 
 
 def lost_beside(eps: float, like: FloatArray) -> float:
-    """Numbers below this are lost when eps is added to them."""
+    """Numbers below this change nothing when they are added to eps."""
     return eps * float(np.finfo(like.dtype).eps) / 4
 
 
 def squared(value: float) -> float:
-    """The square, infinity where Python would raise an error instead."""
+    """The square; infinite where it overflows (`**` would raise an error)."""
     return value * value
 
 
@@ -166,7 +167,7 @@ def swept(x: FloatArray, decay: float, step: int, felt: float = math.inf) -> Flo
     x : what an optimizer remembers
     decay : the factor by which it shrinks where gradients are zero
     step : number of the step
-    felt : numbers from here on up change a result; nothing is swept that would be felt
+    felt : the least number that changes a result; nothing is swept where the bound reaches it
     """
     if step % FLUSH_EVERY:
         return x

@@ -29,7 +29,7 @@ from fnnet.optimizers.states import (
 )
 from fnnet.params import Layer, Params, widths
 from fnnet.randomness import GeneratorState, generator_state
-from fnnet.records import Metrics
+from fnnet.records import Epoch, Metrics
 from fnnet.storage.archives import CheckpointError, array_of, members_of, only_known, write_archive
 from fnnet.storage.histories import COLUMNS, history_of, row_of, table_of
 from fnnet.trees import frozen, same_structure, tree_leaves
@@ -216,7 +216,12 @@ def load_checkpoint(
 
 def _check(checkpoint: Checkpoint[StateT]) -> None:
     """Raise a TypeError or ValueError where no training makes such a checkpoint."""
-    instance_of(Checkpoint, "checkpoint", checkpoint)
+    remedy = "Checkpoint(state, rng)"
+    if isinstance(checkpoint, Epoch):
+        remedy = "Checkpoint(record.state, record.rng, record.metrics.epoch)"
+    elif isinstance(checkpoint, str | os.PathLike):
+        remedy = "save_checkpoint(path, checkpoint)"
+    instance_of(Checkpoint, "checkpoint", checkpoint, remedy)
     state: Any = checkpoint.state
     if type(state) not in OPTIMIZERS:
         raise TypeError(f"state must be one of {_known()}, got {type(state).__name__}")

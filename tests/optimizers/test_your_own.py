@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class LionState(fnnet.OptimizerState):
+class MyLionState(fnnet.OptimizerState):
     """Chen and others (2023): the sign of a mean of gradients, and decoupled weight decay."""
 
     params: Params
@@ -42,12 +42,12 @@ class LionState(fnnet.OptimizerState):
     decay: float = field(default=0.0, metadata=fnnet.within(0))
 
 
-def lion_init(params: Params, learning_rate: float | Floats = 1e-4, **settings: Any) -> LionState:
-    state = fnnet.first_state(LionState(params, params, 0, learning_rate, **settings))
+def lion_init(params: Params, learning_rate: float | Floats = 1e-4, **settings: Any) -> MyLionState:
+    state = fnnet.first_state(MyLionState(params, params, 0, learning_rate, **settings))
     return dataclasses.replace(state, means=fnnet.tree_map(np.zeros_like, state.params))
 
 
-def lion_update(state: LionState, grads: Params) -> LionState:
+def lion_update(state: MyLionState, grads: Params) -> MyLionState:
     def rule(g: Floats, rate: float | Floats, w: Floats, m: Floats) -> tuple[Floats, Floats]:
         sign = np.sign(state.beta1 * m + (1 - state.beta1) * g)
         return w - rate * (sign + state.decay * w), state.beta2 * m + (1 - state.beta2) * g
@@ -59,7 +59,7 @@ def lion_update(state: LionState, grads: Params) -> LionState:
 def registered() -> Iterator[None]:
     """Lion, for this file's tests alone."""
     before = dict(OPTIMIZERS)
-    fnnet.register(LionState, lion_init, lion_update)
+    fnnet.register(MyLionState, lion_init, lion_update)
     yield
     OPTIMIZERS.clear()
     OPTIMIZERS.update(before)
@@ -86,7 +86,7 @@ def test_the_loop_trains_it_without_being_given_an_update() -> None:
     params, x, y = oracles.problem(n=20)
     first = lion_init(params, 0.01)
     *_, last = fnnet.train(first, fnnet.Split(x, y), rng=0, epochs=20, batch_size=5)
-    assert type(last.state) is LionState
+    assert type(last.state) is MyLionState
     assert last.state.step == 80
     assert last.metrics.train_loss < fnnet.loss(params, x, y) - 0.1
     after, _ = fnnet.train_step(first, x, y)
@@ -129,9 +129,9 @@ def test_it_is_saved_and_loaded_without_pickle(
             header = json.loads(archive.read("header.json"))
             for name in set(archive.namelist()) - {"header.json"}:
                 np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
-        assert header["optimizer"] == "LionState"
+        assert header["optimizer"] == "MyLionState"
         assert_same(fnnet.load_checkpoint(path).state, state)
-        assert_same(fnnet.load_checkpoint(path, LionState).state, state)
+        assert_same(fnnet.load_checkpoint(path, MyLionState).state, state)
 
 
 def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(tmp_path: Pat
     *_, resumed = fnnet.train(
         saved.state, split, rng=saved.rng, start=saved.epoch, epochs=4, batch_size=3
     )
-    assert isinstance(resumed.state, LionState)
+    assert isinstance(resumed.state, MyLionState)
     assert_same(resumed.state, unbroken.state)
 
 
@@ -153,14 +153,14 @@ def test_it_becomes_a_tree_of_jax() -> None:
     fnnet.register_jax()
     state = lion_init(fnnet.init_params(0, SIZES), 0.5)
     there = jax.jit(lambda tree: tree)(state)
-    assert type(there) is LionState
+    assert type(there) is MyLionState
     assert len(jax.tree.leaves(there)) == 4 + 4 + 5
     assert float(there.learning_rate) == 0.5
 
 
 def test_its_repr_is_as_short_as_those_of_fnnet() -> None:
     assert repr(lion_init(fnnet.init_params(0, (3, 2)))) == (
-        "LionState(Params(3-2, float32, 8 parameters), step=0, learning_rate=0.0001, beta1=0.9, "
+        "MyLionState(Params(3-2, float32, 8 parameters), step=0, learning_rate=0.0001, beta1=0.9, "
         "beta2=0.99, decay=0.0)"
     )
 
@@ -168,12 +168,14 @@ def test_its_repr_is_as_short_as_those_of_fnnet() -> None:
 def test_without_registration_it_is_told_what_to_do(tmp_path: Path) -> None:
     state = lion_init(one(1))
     fnnet.save_checkpoint(tmp_path / "run", fnnet.Checkpoint(state, np.random.default_rng(0)))
-    del OPTIMIZERS[LionState]
-    with pytest.raises(TypeError, match="got LionState: register its optimizer, or give an update"):
+    del OPTIMIZERS[MyLionState]
+    with pytest.raises(
+        TypeError, match="got MyLionState: register its optimizer, or give an update"
+    ):
         fnnet.update(state, one(1))
-    with pytest.raises(TypeError, match=r"^state must be one of RMSPropState, .*, got LionState"):
+    with pytest.raises(TypeError, match=r"^state must be one of RMSPropState, .*, got MyLionState"):
         fnnet.save_checkpoint(tmp_path / "new", fnnet.Checkpoint(state, np.random.default_rng(0)))
-    with pytest.raises(fnnet.CheckpointError, match="unknown optimizer 'LionState': register it"):
+    with pytest.raises(fnnet.CheckpointError, match="unknown optimizer 'MyLionState': register it"):
         fnnet.load_checkpoint(tmp_path / "run")
     assert not (tmp_path / "new").exists()
 
@@ -183,12 +185,12 @@ def test_without_registration_it_is_told_what_to_do(tmp_path: Path) -> None:
 
 def test_a_second_registration_of_one_state_changes_nothing() -> None:
     before = dict(OPTIMIZERS)
-    fnnet.register(LionState, lion_init, lion_update)
+    fnnet.register(MyLionState, lion_init, lion_update)
     assert before == OPTIMIZERS
 
 
 def test_a_second_state_of_one_name_is_refused() -> None:
-    for name in ("LionState", "AdamState"):
+    for name in ("MyLionState", "AdamState"):
         other = dataclasses.make_dataclass(name, [("params", Params), ("step", int)], frozen=True)
         before = dict(OPTIMIZERS)
         with pytest.raises(ValueError, match=f"^state: another {name} is registered already"):
@@ -292,10 +294,15 @@ def test_what_is_no_optimizer_is_refused() -> None:
     without = dataclasses.make_dataclass("WithoutState", [("step", int)], frozen=True)
     for state, init, update, message in (
         (dict, lion_init, lion_update, "^state must be a frozen dataclass, got "),
-        (lion_init(one(1)), lion_init, lion_update, "^state must be a frozen dataclass, got Lion"),
+        (
+            lion_init(one(1)),
+            lion_init,
+            lion_update,
+            "^state must be a frozen dataclass, got MyLion",
+        ),
         (without, lion_init, lion_update, "^state must have a field params: Params, WithoutState"),
-        (LionState, None, lion_update, "^init and update must be functions, got None and "),
-        (LionState, lion_init, 3, "^init and update must be functions, got .* and 3"),
+        (MyLionState, None, lion_update, "^init and update must be functions, got None and "),
+        (MyLionState, lion_init, 3, "^init and update must be functions, got .* and 3"),
     ):
         with pytest.raises(TypeError, match=message):
             register(state, init, update)

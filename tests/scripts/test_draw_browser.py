@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import statistics
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,25 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from fnnet_scripts.page import pages, server, thinking
+from fnnet_scripts.skeletons import Points
 
-import fnnet
-from tests.scripts.shared import NETWORK
-from tests.scripts.skeletons import Points, strokes_of, strokes_of_class
+from tests.scripts.drawn_digits import strokes_of_class
+from tests.scripts.shared import NETWORK, load
 
-api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
-FULL = os.environ.get("FNNET_DATA")
-if CHROMIUM is None:
+api = pytest.importorskip(
+    "playwright.sync_api", reason="needs Playwright: pip install '.[browser]'"
+)
+measure = load("page")  # which measures the same page
+if measure.CHROMIUM is None:
     pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SECONDS = 10_000  # milliseconds that anything may take
 
 
@@ -48,7 +37,9 @@ def address() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=measure.CHROMIUM, args=[*measure.FLAGS]
+        )
         yield browser
         browser.close()
 
@@ -332,22 +323,3 @@ def test_a_server_that_is_gone_is_told(user: User) -> None:
     user.page.wait_for_selector("#message:not([hidden])")
     assert "draw.py" in user.text("#message")
     user.said.clear()  # the browser tells of the request, too
-
-
-@pytest.mark.skipif(FULL is None, reason="FNNET_DATA names no folder of MNIST's four files")
-def test_bars_follow_the_strokes(user: User) -> None:
-    """Prints the time from stroke to bars; a machine's load is no reason to fail."""
-    test = fnnet.load_mnist(FULL, download=False).test[:8]
-    right = 0
-    for x, y in zip(test.x, test.y, strict=True):
-        user.page.keyboard.press("Delete")
-        user.draw([stroke[::4] for stroke in strokes_of(np.asarray(x))])
-        user.page.wait_for_timeout(100)
-        right += user.text("tr.guess th") == str(y)
-    script = "performance.getEntriesByName('stroke to bars').map(entry => entry.duration)"
-    times = sorted(user.page.evaluate(script))
-    print(
-        f"{len(times)} answers: median {statistics.median(times):.1f} ms, "
-        f"95th percentile {times[int(0.95 * len(times))]:.1f} ms; {right} of 8 right"
-    )
-    assert right >= 7

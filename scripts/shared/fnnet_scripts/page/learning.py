@@ -17,13 +17,11 @@ import fnnet
 from fnnet.activations import ACTIVATIONS
 from fnnet.arguments import Labels
 from fnnet.checks import FloatArray
+from fnnet.optimizers.states import OPTIMIZERS as REGISTERED
 from fnnet.optimizers.states import State
+from fnnet_scripts.recipes import optimizers
 
-OPTIMIZERS: dict[str, Callable[..., Any]] = {
-    "rmsprop": fnnet.rmsprop_init,
-    "sgd": fnnet.sgd_init,
-    "adam": fnnet.adam_init,
-}
+OPTIMIZERS = {name: REGISTERED[kind].init for name, kind in optimizers().items()}
 WIDEST, DEEPEST = 512, 4
 LARGEST_BATCH, LARGEST_SEED = 4096, 2**32 - 1
 

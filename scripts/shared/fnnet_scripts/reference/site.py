@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +14,8 @@ from fnnet_scripts.reference.docstrings import rest_of
 from fnnet_scripts.reference.mathematics import drawn
 from fnnet_scripts.reference.names import attributes_of, signature_of
 from fnnet_scripts.reference.sources import write_sources
+
+NEEDS = ("sphinx", "furo", "myst_parser", "ziamath")  # which the extra "docs" brings
 
 STYLE = """
 .math { overflow-x: auto; overflow-y: hidden; }
@@ -57,6 +60,8 @@ def make_site(root: Path, out: Path, status: TextIO | None, warning: TextIO) -> 
     status : where Sphinx says what it does
     warning : where it complains
     """
+    for name in NEEDS:  # Sphinx itself would tell of a missing extension at length
+        import_module(name)
     from sphinx.application import Sphinx
     from sphinx.util.console import nocolor
 
@@ -117,13 +122,14 @@ def _docstring(app: Any, what: str, name: str, value: Any, options: Any, lines: 
 
 
 def _public(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """A name of fnnet's that a page of another module mentions."""
-    target = node.get("reftarget", "")
-    if node.get("refdomain") != "py" or node.get("py:module") in (None, "fnnet"):
+    """A name of fnnet's that a page of another module mentions, or one of its types."""
+    if node.get("refdomain") != "py":
         return None
-    document, role = node["refdoc"], node["reftype"]
-    domain = env.get_domain("py")
-    return domain.resolve_xref(env, document, app.builder, role, f"fnnet.{target}", node, content)
+    domain, target = env.get_domain("py"), node.get("reftarget", "")
+    names = [f"fnnet.{target}", target] if "." not in target else []
+    known = [name for name in names if name in domain.objects]
+    where = (env, node["refdoc"], app.builder, "obj")
+    return domain.resolve_xref(*where, known[0], node, content) if known else None
 
 
 def _linked(app: Any, doctree: Any) -> None:

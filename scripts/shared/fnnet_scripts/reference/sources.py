@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+import fnnet
 from fnnet_scripts.reference.names import Page, aliases, pages, value_of
 
 GUIDES = {  # page: how the menu calls it
@@ -111,7 +112,15 @@ def _directive(page: Page, name: str) -> list[str]:
 
 def _types(known: Mapping[str, str]) -> str:
     title = "Types in signatures"
-    lines = [title, "=" * len(title), ""]
+    lines = [title, "=" * len(title), "", ".. highlight:: none", ""]
     for name, text in known.items():
-        lines += [f".. py:type:: {name}", f"   :canonical: {text}", ""]
+        shown = re.sub(r"\w+", lambda word: _linked(word[0], known), text)
+        lines += [f".. py:type:: {name}", "", "   .. parsed-literal::", "", f"      {shown}", ""]
     return "\n".join(lines)
+
+
+def _linked(word: str, known: Mapping[str, str]) -> str:
+    """A word of a type, which leads to where it is explained."""
+    if word in known:
+        return f"`{word}`"
+    return f"`~fnnet.{word}`" if word in fnnet.__all__ else word.replace("_", r"\_")
