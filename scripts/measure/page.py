@@ -55,6 +55,12 @@ NOTE = """() => {
   new PerformanceObserver((list) => window.times.push(...list.getEntries().map((e) => e.duration)))
     .observe({ type: "measure" });
 }"""
+ACTIVE = """(grid) => {  // where the most active unit of the first five columns is
+  const red = grid.getContext("2d").getImageData(0, 0, 5, grid.height).data
+    .filter((_, i) => i % 4 === 0);
+  const i = red.indexOf(Math.min(...red)), size = grid.clientWidth / grid.width;
+  return { x: (i % 5 + 0.5) * size, y: (Math.floor(i / 5) + 0.5) * size };
+}"""
 
 Drawing: TypeAlias = list[Points]
 
@@ -250,11 +256,12 @@ def each(server: Served, began: float, count: int) -> str:
 
 def figure(server: Served, test: fnnet.Split, out: Path) -> None:
     """The page with a digit drawn and the mouse over a hidden unit."""
-    (image, *_) = (np.asarray(x) for x, y in zip(test.x, test.y, strict=True) if y == 8)
+    (image, *_) = (np.asarray(x) for x, y in zip(test.x, test.y, strict=True) if y == 2)
     with browser() as started:
-        page = opened(started, server, viewport={"width": 1280, "height": 860})
+        page = opened(started, server, viewport={"width": 1280, "height": 820})
         draw(page, strokes_of(image), beat=0)
-        page.locator("canvas.units").first.hover(position={"x": 200, "y": 46})
+        units = page.locator("canvas.units").first
+        units.hover(position=units.evaluate(ACTIVE))
         page.wait_for_selector("#pop:not([hidden]) canvas")
         out.parent.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=str(out))

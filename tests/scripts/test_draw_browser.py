@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -191,6 +192,47 @@ def test_a_hidden_unit_shows_its_weights_to_mouse_and_keys(user: User) -> None:
     user.waits("document.getElementById('pop').textContent.includes('Unit 1 of layer 2')")
 
 
+@pytest.mark.parametrize("width", [360, 1440])
+def test_bubbles_stay_within_the_window(user: User, width: int) -> None:
+    user.page.set_viewport_size({"width": width, "height": 900})
+    user.draw(strokes_of_class(8))
+    user.reads("8")
+    user.page.click("#labels button >> nth=3")
+    user.waits("document.getElementById('lesson').textContent.includes('Lessons: 1.')")
+    for n in (3, 10, 12):
+        user.page.hover(f"button.eq[data-number='{n}']")
+        user.page.wait_for_selector("#pop:not([hidden]) .formula")
+        box = user.page.locator("#pop").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        user.page.mouse.move(5, 5)
+        user.page.wait_for_selector("#pop", state="hidden")
+
+
+def test_an_empty_canvas_invites_and_a_drawn_one_does_not(user: User) -> None:
+    assert user.text("#hint") == "Draw a digit"
+    user.draw(strokes_of_class(1))
+    assert user.page.is_hidden("#hint")
+    user.reads("1")
+    user.page.click("#clear")
+    assert user.page.is_visible("#hint")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_logit_of_the_class_taught_can_be_read_on_its_bar(user: User, scheme: str) -> None:
+    user.page.emulate_media(color_scheme=scheme)
+    user.draw(strokes_of_class(8))
+    user.reads("8")
+    user.page.click("#labels button >> nth=3")
+    user.page.wait_for_selector("tr.true.inside .fill")
+    colours = [
+        user.page.eval_on_selector(f"tr.true {part}", f"e => getComputedStyle(e).{name}")
+        for part, name in ((".fill", "backgroundColor"), (".track span", "color"))
+    ]
+    brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours]
+    assert abs(brightness[0] - brightness[1]) > 400
+
+
 def test_a_digit_is_drawn_with_keys_alone(user: User) -> None:
     user.page.focus("#canvas")
     user.page.keyboard.press("Space")
@@ -290,7 +332,8 @@ def test_a_link_opens_the_same_run(user: User, address: str) -> None:
 def test_a_link_with_what_is_not_to_be_had_says_so(user: User, address: str) -> None:
     user.open(f"{address}?data=%3Cscript%3E&width=-4&seed=2")
     user.page.wait_for_selector("#message:not([hidden])")
-    assert "not to be had" in user.text("#message")
+    user.page.wait_for_load_state("networkidle")
+    assert "not to be had" in user.text("#message")  # still, where other work went well meanwhile
     assert user.page.input_value("[name=seed]") == "2"
 
 

@@ -42,7 +42,7 @@ def test_digits_are_replayed_in_a_browser_and_the_page_is_drawn(
     assert re.match(r"stroke to bars, one page: median [\d.]+ ms, 95th percentile [\d.]+ ms", times)
     assert drawn == f"drawn in {out}"
     with image.open(out) as picture:
-        assert picture.size == (1280, 860)
+        assert picture.size == (1280, 820)
 
 
 def test_parts_that_there_are_not_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,9 @@ canvas.addEventListener("pointermove", (event) => {
 });
 for (const name of ["pointerup", "pointercancel"]) {
   canvas.addEventListener(name, (event) => {
-    if (current?.id === event.pointerId) current = null;
+    if (current?.id !== event.pointerId) return;
+    current = null;
+    paint(); // in one piece: pieces drawn over each other have harder edges
   });
 }
 canvas.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false });
