@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 
+# A decorator: what is too small for a float is zero and no fault, whatever the caller's errstate.
+underflow_is_zero = np.errstate(under="ignore")
+
 
 def whole_number(name: str, value: int, least: int) -> int:
     """The value as an int, if it is one and not below `least`."""
@@ -36,6 +39,8 @@ def is_number(value: Any) -> bool:
         return math.isfinite(value)
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     real = isinstance(value, float | int) or (kind in ("f", "i", "u") and value.ndim == 0)
+    if isinstance(value, np.ma.MaskedArray):
+        return False
     try:
         return real and math.isfinite(value)
     except OverflowError:

@@ -61,7 +61,14 @@ import numpy.typing as npt
 from fnnet import arguments
 from fnnet.activations import Derivative, activation_of, zero
 from fnnet.arguments import Batch
-from fnnet.checks import FloatArray, check_not_negative, instance_of, is_array, whole_number
+from fnnet.checks import (
+    FloatArray,
+    check_not_negative,
+    instance_of,
+    is_array,
+    underflow_is_zero,
+    whole_number,
+)
 from fnnet.network import Pass, affine, backward_pass, forward_pass, logits_grads
 from fnnet.outputs import output_of
 from fnnet.params import Params
@@ -107,6 +114,7 @@ class Moved(NamedTuple):
     logits: FloatArray
 
 
+@underflow_is_zero
 def layer_inputs(params: Params, x: npt.ArrayLike) -> tuple[tuple[FloatArray, ...], FloatArray]:
     """The inputs of each layer, and the logits, equations (1) and (2).
 
@@ -138,6 +146,7 @@ def layer_inputs(params: Params, x: npt.ArrayLike) -> tuple[tuple[FloatArray, ..
     return tuple(h[..., 0, :] for h in done.h), done.logits[..., 0, :]
 
 
+@underflow_is_zero
 def hessian_vector(
     params: Params,
     x: npt.ArrayLike,
@@ -187,6 +196,7 @@ def hessian_vector(
     return _moved_backward(params, v, done, moved, logits_grads(p, b), rdz)
 
 
+@underflow_is_zero
 def gauss_newton_vector(
     params: Params,
     x: npt.ArrayLike,
@@ -297,6 +307,7 @@ def _moved_backward(
     return sealed(blank)
 
 
+@underflow_is_zero
 def check_grads(
     f: Callable[[T], tuple[float, T]],
     params: T,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet import arguments
-from fnnet.checks import FloatArray
+from fnnet.checks import FloatArray, underflow_is_zero
 from fnnet.data.splits import Split, check_batches, scaled
 from fnnet.network import forward
 from fnnet.outputs import output_of
@@ -24,6 +24,7 @@ ROWS, NUMBERS = 1024, 2**20  # samples and logits computed at once: bounds memor
 MOST_CLASSES = 4096  # that a confusion matrix is made for: it then has 134 MB
 
 
+@underflow_is_zero
 def evaluate(params: Params, split: Split, *, weights: npt.ArrayLike | None = None) -> Evaluation:
     """Loss, accuracy and confusion matrix of a network on a split.
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fnnet import arguments
 from fnnet.activations import activation_of
 from fnnet.arguments import Batch, Masks
-from fnnet.checks import FloatArray
+from fnnet.checks import FloatArray, underflow_is_zero
 from fnnet.outputs import log_softmax_of, output_of, softmax_losses, softmax_of
 from fnnet.params import Layer, Params
 from fnnet.trees import empty_like, sealed
@@ -42,6 +42,7 @@ class Pass(NamedTuple):
     logits: FloatArray
 
 
+@underflow_is_zero
 def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> FloatArray:
     r"""Logits of the network, equations (1) and (2).
 
@@ -84,6 +85,7 @@ def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> Flo
     return logits if np.ndim(x) > 1 else logits[..., 0, :]
 
 
+@underflow_is_zero
 def softmax(logits: FloatArray) -> FloatArray:
     r"""Class probabilities, equation (3): exp(z) / sum(exp(z)) over the last axis.
 
@@ -105,6 +107,7 @@ def softmax(logits: FloatArray) -> FloatArray:
     return softmax_of(arguments.logits(logits))
 
 
+@underflow_is_zero
 def log_softmax(logits: FloatArray) -> FloatArray:
     """Logarithm of `softmax`, finite wherever the logits and their differences are.
 
@@ -120,6 +123,7 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     return log_softmax_of(arguments.logits(logits))
 
 
+@underflow_is_zero
 def cross_entropy(logits: FloatArray, y: npt.ArrayLike) -> float:
     r"""Mean cross-entropy of softmax(logits) against the labels, equation (4), in nats.
 
@@ -151,6 +155,7 @@ def cross_entropy(logits: FloatArray, y: npt.ArrayLike) -> float:
     return float(softmax_losses(z, rows)[1].sum() / z.shape[-2])
 
 
+@underflow_is_zero
 def loss(
     params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
 ) -> float:
@@ -190,6 +195,7 @@ def loss(
     return _mean(_losses(params, b), b)
 
 
+@underflow_is_zero
 def losses(
     params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
 ) -> FloatArray:
@@ -223,6 +229,7 @@ def losses(
     return (each if weights is None else b.s * each * (each.shape[-2] / b.total))[..., 0]
 
 
+@underflow_is_zero
 def grads(
     params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
 ) -> Params:
@@ -258,6 +265,7 @@ def grads(
     return backward_pass(params, done, b.masks, logits_grads(p, b))[0]
 
 
+@underflow_is_zero
 def loss_and_grads(
     params: Params,
     x: npt.ArrayLike,
@@ -287,6 +295,7 @@ def loss_and_grads(
     return _mean(losses, b), backward_pass(params, done, b.masks, logits_grads(p, b))[0]
 
 
+@underflow_is_zero
 def vjp(params: Params, x: npt.ArrayLike, dz: npt.ArrayLike, masks: Masks | None = None) -> Params:
     """The gradient of any function of the logits whose derivative dL/dZ is given: (6) to (10).
 
@@ -319,6 +328,7 @@ def vjp(params: Params, x: npt.ArrayLike, dz: npt.ArrayLike, masks: Masks | None
     return backward_pass(params, done, factors, arguments.derivative(dz, done.logits))[0]
 
 
+@underflow_is_zero
 def input_grads(
     params: Params, x: npt.ArrayLike, y: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
 ) -> FloatArray:
@@ -349,6 +359,7 @@ def input_grads(
     return dx if dx.ndim == b.x.ndim else dx.sum(axis=tuple(range(dx.ndim - b.x.ndim)))
 
 
+@underflow_is_zero
 def predict(params: Params, x: npt.ArrayLike) -> Predictions:
     """The network's answer for each input.
 
@@ -375,6 +386,7 @@ def predict(params: Params, x: npt.ArrayLike) -> Predictions:
     return np.asarray(z.argmax(axis=-1) if params.output == "softmax" else (z > 0) * 1, like=z)
 
 
+@underflow_is_zero
 def predict_proba(params: Params, x: npt.ArrayLike) -> FloatArray:
     """The network's P: probabilities, or for the output "identity" the numbers themselves.
 

@@ -48,7 +48,7 @@ import numpy.typing as npt
 
 from fnnet import arguments
 from fnnet.activations import activation_of
-from fnnet.checks import FloatArray, described
+from fnnet.checks import FloatArray, described, underflow_is_zero
 from fnnet.data.splits import Split, check_batches, gather, scaled
 from fnnet.network import loss_and_grads
 from fnnet.optimizers.rmsprop import RMSPropState
@@ -133,6 +133,7 @@ def _first(x: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return first
 
 
+@underflow_is_zero
 def train_epoch(
     state: StateT, split: Split | Prepared, rng: Seed, batch_size: int = 32
 ) -> tuple[StateT, npt.NDArray[np.float64]]:

@@ -33,6 +33,7 @@ from fnnet.checks import (
     check_share,
     instance_of,
     is_number,
+    underflow_is_zero,
     whole_number,
 )
 from fnnet.optimizers.states import check_setting
@@ -102,6 +103,7 @@ def _mask(
     return np.asarray(mask, like=like)
 
 
+@underflow_is_zero
 def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floating[Any]]:
     r"""Labels mixed with the uniform distribution: (1 - amount) y + amount / classes.
 
@@ -143,6 +145,7 @@ def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floa
     return rows * (1 - float(amount)) + float(amount) / classes
 
 
+@underflow_is_zero
 def decay_weights(params: Params, amount: float | FloatArray) -> Params:
     """Weights drawn towards zero, w ← (1 - amount) w; biases stay.
 
@@ -178,6 +181,7 @@ def decay_weights(params: Params, amount: float | FloatArray) -> Params:
     return freeze(decayed, layout)
 
 
+@underflow_is_zero
 def l2_penalty(params: Params, strength: float) -> tuple[float, Params]:
     r"""Half of a strength times the sum of squared weights, and its gradient; biases are spared.
 
@@ -224,6 +228,7 @@ def l2_penalty(params: Params, strength: float) -> tuple[float, Params]:
     return total / 2, freeze(gradient, layout)
 
 
+@underflow_is_zero
 def clip_by_global_norm(grads: Params, bound: float) -> Params:
     """The gradient, scaled down where its norm is above a bound.
 
@@ -277,6 +282,7 @@ def _norm(tree: Params, leading: int) -> FloatArray:
     return norm
 
 
+@underflow_is_zero
 def moving_average(
     average: Params, params: Params, decay: float, step: int | None = None
 ) -> Params:
@@ -364,7 +370,7 @@ def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bo
     check_not_negative("least", least)
     try:
         losses = [float(loss) for loss in losses]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(
             f"losses must be a sequence of numbers, got {losses!r:.99}: write "
             "stop_early([record.metrics.test_loss for record in records], patience)"

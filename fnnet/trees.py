@@ -150,6 +150,7 @@ def tree_map(f: Callable[..., FloatArray], tree: T, /, *rest: T) -> T:
     for result in results:
         if not is_array(result):
             raise TypeError(f"f must return an array, got {type(result).__name__}")
+        as_array("what f returns", result)  # raises where it is masked
     if not results:
         return tree
     if len({(type(leaf), leaf.dtype) for leaf in results}) > 1:

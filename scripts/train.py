@@ -50,7 +50,6 @@ from fnnet_scripts.recipes import (
     first_state,
     is_plain,
     of_average,
-    optimizers,
     weighted,
     with_average,
     with_state,
@@ -225,8 +224,7 @@ def started(
 
 def resumed(settings: argparse.Namespace, data: fnnet.Dataset) -> Checkpoint:
     """The run in --out where it stopped."""
-    kind = optimizers()[settings.optimizer]
-    checkpoint: Checkpoint = fnnet.load_checkpoint(settings.out / CHECKPOINT, kind)
+    checkpoint: Checkpoint = fnnet.load_checkpoint(settings.out / CHECKPOINT)
     check_epochs(settings.epochs, checkpoint.epoch)
     say_unknown("train.py", check_settings(settings, checkpoint, DEFAULTS))
     keep_settings(settings.out, DEFAULTS, settings)

@@ -82,6 +82,7 @@ def test_a_wrong_argument_gives_a_result_or_an_error_that_callers_expect(
 
 
 PARAMS, X, Y = oracles.problem()
+ENSEMBLE = fnnet.tree_map(lambda leaf: np.stack((leaf, leaf)), PARAMS)
 STATE = fnnet.rmsprop_init(PARAMS)
 GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "forward": ((X, PARAMS), "params must be of type Params, got ndarray"),
@@ -153,6 +154,8 @@ def test_a_limit_is_a_number_of_bytes(read: Any, limit: Any) -> None:
 def test_masked_arrays_are_refused_since_what_is_masked_would_count(tmp_path: Path) -> None:
     masked = np.ma.masked_array(X, X > 0)
     labels: Any = np.ma.masked_array(Y, Y > 0)
+    one: Any = np.ma.masked
+    rates: Any = np.ma.masked_array([0.1, 0.2], [False, True])
     for name, call in (
         ("x", lambda: fnnet.forward(PARAMS, masked)),
         ("logits", lambda: fnnet.softmax(masked)),
@@ -169,9 +172,16 @@ def test_masked_arrays_are_refused_since_what_is_masked_would_count(tmp_path: Pa
         ("masks", lambda: fnnet.loss_and_grads(PARAMS, X, Y, [masked, None])),
         ("array", lambda: fnnet.write_idx(tmp_path / "file", labels)),
         ("values", lambda: fnnet.tree_ravel(PARAMS)[1](np.ma.masked_array(np.zeros(59), True))),
+        ("learning_rate", lambda: fnnet.rmsprop_init(ENSEMBLE, rates)),
+        ("learning_rate", lambda: fnnet.adam_init(PARAMS, one)),
+        ("learning_rate", lambda: replace(fnnet.sgd_init(ENSEMBLE), learning_rate=rates)),
+        ("what f returns", lambda: fnnet.tree_map(np.ma.asarray, PARAMS)),
+        ("decay", lambda: fnnet.rmsprop_init(PARAMS, decay=one)),
     ):
         with pytest.raises(TypeError, match=f"^{name} must not be a masked array"):
             call()
+    with pytest.raises(ValueError, match="rate must"):
+        fnnet.schedules.constant(one)
 
 
 def test_a_matrix_is_an_array_like_any_other() -> None:

@@ -91,3 +91,41 @@ def test_inputs_of_1e30_make_certain_and_finite_predictions(dtype: str) -> None:
     for leaf, right in zip(fnnet.tree_leaves(actual), gradient, strict=True):
         np.testing.assert_allclose(leaf, right, 1e-5, 1e-5 * np.abs(right).max())
     np.testing.assert_array_equal(fnnet.predict_proba(params, 1e30 * x), np.eye(4)[z.argmax(1)])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("output", ["softmax", "sigmoid", "identity"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "leaky_relu", "gelu", "silu"])
+def test_what_is_too_small_for_a_float_is_zero_whatever_the_caller_asks_of_numpy(
+    dtype: Any, output: str, activation: str
+) -> None:
+    params = fnnet.init_params(0, (3, 4, 2), dtype, activation=activation, output=output)
+    tiny = fnnet.tree_map(lambda leaf: np.full_like(leaf, np.finfo(dtype).tiny), params)
+    x: Any = np.array([[900.0, -900.0, 0.5], [1e-30, 1e-300, 0.0]])
+    y: Any = [0, 1] if output == "softmax" else np.zeros((2, 2))
+    logits = np.array([[0, -800], [9000, -9000]], dtype)
+
+    def answers() -> list[Any]:
+        states = [init(params) for init in (fnnet.sgd_init, fnnet.rmsprop_init, fnnet.adam_init)]
+        updates: list[Any] = [fnnet.sgd_update, fnnet.rmsprop_update, fnnet.adam_update]
+        pairs = zip(states, updates, strict=True)
+        return [
+            fnnet.loss_and_grads(params, x, y)[1],
+            fnnet.forward(tiny, x),
+            fnnet.grads(tiny, x, y),
+            fnnet.predict_proba(params, x),
+            fnnet.losses(params, x, y),
+            fnnet.softmax(logits),
+            np.asarray(fnnet.cross_entropy(logits, [0, 0])),
+            *(update(state, tiny).params for state, update in pairs),
+            fnnet.clip_by_global_norm(tiny, 1e-30),
+            fnnet.decay_weights(tiny, 0.5),
+            fnnet.moving_average(tiny, params, 0.5),
+            np.asarray(fnnet.evaluate(params, fnnet.Split(x, np.asarray(y))).loss),
+        ]
+
+    expected = answers()
+    with np.errstate(all="raise"):
+        found = answers()
+    for ours, theirs in zip(found, expected, strict=True):
+        assert fnnet.tree_equal(ours, theirs)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fnnet.checks import FloatArray
+from fnnet.optimizers.schedules import LARGEST_EXPONENT
 from fnnet.optimizers.states import (
     OptimizerState,
     Rate,
@@ -120,7 +121,7 @@ def adam_update(state: AdamState, grads: Params) -> AdamState:
     0.319
     """
     check_state(state, AdamState)
-    t = state.step + 1
+    t = min(state.step + 1, LARGEST_EXPONENT)
     unbias_m, unbias_v = 1 / (1 - state.beta1**t), 1 / math.sqrt(1 - state.beta2**t)
 
     def rule(

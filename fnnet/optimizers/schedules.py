@@ -14,12 +14,15 @@ A schedule takes the number of steps done (a state's `step`) and returns a learn
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import TypeAlias
 
 from fnnet.checks import check_not_negative, whole_number
 
 Schedule: TypeAlias = Callable[[int], float]
+
+LARGEST_EXPONENT = 2**62  # that is raised to: a power has long been 0, 1 or too large by then
 
 
 def constant(rate: float) -> Schedule:
@@ -61,7 +64,9 @@ def cosine(rate: float, steps: int, end: float = 0.0) -> Schedule:
     """
     rate, end = check_not_negative("rate", rate), check_not_negative("end", end)
     steps = whole_number("steps", steps, 1)
-    return lambda step: end + (rate - end) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
+    return lambda step: (
+        end + (rate - end) * (1 + math.cos(math.pi * (min(step, steps) / steps))) / 2
+    )
 
 
 def step_decay(rate: float, factor: float, every: int) -> Schedule:
@@ -70,7 +75,7 @@ def step_decay(rate: float, factor: float, every: int) -> Schedule:
     Parameters
     ----------
     rate : at step 0, >= 0
-    factor : >= 0
+    factor : >= 0; what grows stops at the largest float
     every : number of steps between two multiplications, >= 1; 1 is exponential decay
 
     Examples
@@ -81,11 +86,27 @@ def step_decay(rate: float, factor: float, every: int) -> Schedule:
     """
     rate, factor = check_not_negative("rate", rate), check_not_negative("factor", factor)
     every = whole_number("every", every, 1)
-    return lambda step: rate * factor ** (step // every)
+    largest = sys.float_info.max
+    return lambda step: rate and min(rate * _power(factor, step // every), largest)
+
+
+def _power(base: float, exponent: int) -> float:
+    """The power, or infinity where Python would raise an error instead."""
+    try:
+        return base ** min(exponent, LARGEST_EXPONENT)
+    except OverflowError:
+        return math.inf
 
 
 def warm_up(steps: int, then: Schedule) -> Schedule:
     """A linear rise to the first rate of another schedule, which then follows from its beginning.
+
+    Step t of the first n has (t + 1) / n of the rate: none has 0, the last has all of it. PyTorch's
+    ``LinearLR(start_factor=1 / n, total_iters=n - 1)`` does the same; with ``total_iters=n`` it is
+    at the full rate a step later. optax's ``linear_schedule(0, rate, n)`` has t / n, so that its
+    first step has a rate of 0; the same is ``linear_schedule(rate / n, rate, n - 1)``. The steps of
+    the rise do not count in those of `then`, as in ``torch.optim.lr_scheduler.SequentialLR``; in
+    optax's ``warmup_cosine_decay_schedule`` they do count in ``decay_steps``.
 
     Parameters
     ----------
@@ -101,4 +122,4 @@ def warm_up(steps: int, then: Schedule) -> Schedule:
     steps = whole_number("steps", steps, 0)
     if not callable(then):
         raise TypeError(f"then must be a schedule, a function of the step, got {then!r}")
-    return lambda step: then(0) * (step + 1) / steps if step < steps else then(step - steps)
+    return lambda step: then(0) * ((step + 1) / steps) if step < steps else then(step - steps)

@@ -30,7 +30,16 @@ from typing import (
 import numpy as np
 
 from fnnet import arguments
-from fnnet.checks import FloatArray, described, flag, instance_of, is_array, is_number, whole_number
+from fnnet.checks import (
+    FloatArray,
+    as_array,
+    described,
+    flag,
+    instance_of,
+    is_array,
+    is_number,
+    whole_number,
+)
 from fnnet.params import Params
 from fnnet.trees import Tree, frozen, owned
 
@@ -219,7 +228,7 @@ class OptimizerState(Tree):
         for name, kind in kinds(type(self)).items():
             value = getattr(self, name)
             if kind == "rate" and isinstance(value, np.ndarray):
-                object.__setattr__(self, name, owned(value))
+                object.__setattr__(self, name, owned(as_array(name, value)))
 
     def __repr__(self) -> str:
         parts = [repr(self.params)] if hasattr(self, "params") else []
@@ -308,6 +317,8 @@ def check_setting(
 ) -> None:
     """Raise where a value is neither a number in its range nor one such number for each member."""
     members = params.layers[0].w.shape[:-2] if params else ()
+    if is_array(value):
+        as_array(name, value)  # raises where it is masked
     if is_array(value) and value.ndim:
         fits = value.shape == members and value.dtype.kind in "fiu"
         fits = fits and bool(np.all(np.isfinite(value) & (value >= least) & (value < below)))

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from fnnet.checks import FloatArray, instance_of, is_array
+from fnnet.checks import FloatArray, instance_of, is_array, underflow_is_zero
 from fnnet.optimizers.states import Rate, changed, check_state
 from fnnet.params import Params
 from fnnet.trees import Layout, empty, flat, freeze, same_structure
@@ -26,6 +26,7 @@ LARGER_BLOCK = 2**17  # the same for a rule that makes no intermediate results
 FLUSH_EVERY = 16  # steps between two sweeps of vanishing numbers
 
 
+@underflow_is_zero
 def step_by_blocks(
     rule: Rule,
     state: StateT,

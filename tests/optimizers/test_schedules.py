@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,46 @@ def test_a_schedule_sets_the_rate_of_every_step() -> None:
 def test_numbers_out_of_range_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("step", [8000, 10**7, 2**63, 10**400])
+def test_rates_are_numbers_however_many_steps_there_are(step: int) -> None:
+    largest = sys.float_info.max
+    for factor, expected in ((2.0, largest), (1e300, largest), (1.0, 0.1), (0.5, 0.0), (0.0, 0.0)):
+        assert step_decay(0.1, factor, 1)(step) == expected
+    assert step_decay(0, 2.0, 1)(step) == 0
+    assert cosine(1.0, 10, 0.25)(step) == 0.25
+    assert cosine(1.0, step)(step) == 0
+    assert warm_up(step, constant(1.0))(step) == 1
+    assert warm_up(4 * step, constant(1.0))(step - 1) == 0.25
+
+
+def test_a_step_of_adam_may_have_any_number() -> None:
+    params = fnnet.init_params(0, (3, 2), np.float64)
+    gradient = fnnet.tree_map(np.ones_like, params)
+    late = dataclasses.replace(fnnet.adam_init(params, beta1=0.5, beta2=0.5), step=10**400)
+    after = fnnet.adam_update(late, gradient)
+    # Without a correction, 0.5 / sqrt(0.5) of the rate.
+    moved = params.layers[0].w - after.params.layers[0].w
+    np.testing.assert_allclose(moved, 1e-3 * 0.5 / np.sqrt(0.5), 1e-6)
+    assert after.step == 10**400 + 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 10])
+def test_a_warm_up_counts_against_others_as_it_says(n: int) -> None:
+    ours = [warm_up(n, constant(0.5))(step) for step in range(20)]
+    if n > 1:
+        same = of_pytorch("LinearLR", 20, start_factor=1 / n, total_iters=n - 1)
+        np.testing.assert_allclose(ours, same, 1e-9)
+        later = of_pytorch("LinearLR", 20, start_factor=1 / n, total_iters=n)
+        assert ours.index(0.5) == n - 1
+        assert np.argmax(np.isclose(later, 0.5)) == n
+    optax = pytest.importorskip("optax")
+    from_zero = [float(optax.linear_schedule(0.0, 0.5, n)(step)) for step in range(20)]
+    np.testing.assert_allclose(from_zero, [0.5 * min(step / n, 1) for step in range(20)], 1e-6)
+    if n > 1:
+        same = [float(optax.linear_schedule(0.5 / n, 0.5, n - 1)(step)) for step in range(20)]
+        np.testing.assert_allclose(ours, same, 1e-6)
 
 
 def test_a_schedule_keeps_its_numbers() -> None:

@@ -199,6 +199,7 @@ def test_resuming_refuses_other_settings_and_other_folders(
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
+        ("optimizer", "sgd", "--optimizer is sgd in run/run.json but rmsprop in the checkpoint"),
         ("hidden", [9], "--hidden is 9 in run/run.json but 8 in the checkpoint"),
         ("decay", 0.5, "--decay is 0.5 in run/run.json but 0.9 in the checkpoint"),
         ("eps", 0.1, "--eps is 0.1 in run/run.json but 1e-08 in the checkpoint"),
@@ -272,6 +273,27 @@ def test_a_folder_in_which_another_process_trains_is_refused(
     assert process.returncode == 0
     assert script.main([*words, *options, "--epochs", "1"]) == 0
     assert ".lock" not in os.listdir("run")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_what_is_no_file_in_the_place_of_the_lock_is_neither_followed_nor_waited_for(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    lock, other = tmp_path / "run" / ".lock", tmp_path / "other"
+    lock.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(other)
+    if kind == "link":
+        other.write_text("precious")
+    assert script.main(["--out", str(lock.parent), "--quiet"]) == 1
+    assert capsys.readouterr().err == f"train.py: {lock} is no file: remove it\n"
+    assert [path.name for path in lock.parent.iterdir()] == [".lock"]
+    assert not other.exists() or other.read_text() == "precious"
 
 
 def test_what_a_killed_run_left_half_written_goes_with_the_next_claim(script: ModuleType) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import stat
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ from fnnet_scripts.options import (
     one_line,
     seed,
 )
-from fnnet_scripts.recipes import NUMBERS, RECIPE
+from fnnet_scripts.recipes import NUMBERS, RECIPE, optimizers
 
 DATASETS = datasets.NAMES
 RUN: dict[str, Any] = {
@@ -165,6 +166,7 @@ def check_settings(
     found: dict[str, Any] = {**RECIPE, **checkpoint.extra}  # 0.1.0 had no other recipe
     found["hidden"] = [layer.w.shape[-1] for layer in state.params.layers[:-1]]
     found["dtype"] = str(state.params.layers[0].w.dtype)
+    found["optimizer"] = {kind: name for name, kind in optimizers().items()}[type(state)]
     found["activation"] = getattr(state.params.activation, "name", state.params.activation)
     found |= {name: getattr(state, name) for name in NUMBERS if hasattr(state, name)}
     held = [name for name in names if name not in MAY_CHANGE]
@@ -244,7 +246,7 @@ def claim(out: Path, resume: bool, made: Collection[Path] = ()) -> Iterator[None
 def _locked(out: Path) -> Iterator[None]:
     path = out / LOCK
     while True:
-        file = open(path, "a+b")  # noqa: SIM115  # closed below
+        file = _lock_file(path)
         try:
             if not _lock(file):
                 reason = f"another process trains in {out}: wait for its end, or choose another"
@@ -263,6 +265,23 @@ def _locked(out: Path) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()
         file.close()
+
+
+def _lock_file(path: Path) -> IO[bytes]:
+    """Open the file that is locked, made if it is absent; links and pipes are not what we made."""
+    extra = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        file: IO[bytes] = open(  # noqa: SIM115  # whoever locks it closes it
+            path, "a+b", 0, opener=lambda name, flags: os.open(name, flags | extra, 0o666)
+        )
+    except OSError:
+        if path.is_symlink() or path.is_dir():
+            raise FileExistsError(f"{path} is no file: remove it") from None
+        raise
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FileExistsError(f"{path} is no file: remove it")
+    return file
 
 
 def _lock(file: IO[bytes]) -> bool:
@@ -299,5 +318,5 @@ def _lock_region(file: IO[bytes]) -> bool:
 
 def _is_at(file: IO[bytes], path: Path) -> bool:
     with suppress(OSError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
     return False
