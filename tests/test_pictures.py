@@ -21,7 +21,6 @@ Image = pytest.importorskip("PIL.Image")
 from fnnet.pictures import (  # noqa: E402
     FORMS,
     Form,
-    extremes,
     form_of,
     open_picture,
     plot_readings,
@@ -428,16 +427,16 @@ def test_extremes_in_windows_are_scipys(
     plane = np.random.default_rng(0).random(shape, np.float32)
     window = (size, size) if isinstance(size, int) else size
     for ours, theirs in (
-        (extremes.highest, ndimage.maximum_filter),
-        (extremes.lowest, ndimage.minimum_filter),
-        (extremes.opening, ndimage.grey_opening),
-        (extremes.closing, ndimage.grey_closing),
+        (windows.highest, ndimage.maximum_filter),
+        (windows.lowest, ndimage.minimum_filter),
+        (windows.opened, ndimage.grey_opening),
+        (windows.closed, ndimage.grey_closing),
     ):
         np.testing.assert_array_equal(ours(plane, size), theirs(plane, window, mode="nearest"))
     if isinstance(size, int) and size % 2:
         beyond = ndimage.grey_closing(np.pad(plane, 2 * size, mode="edge"), window)
         inner = slice(2 * size, -2 * size)
-        np.testing.assert_array_equal(extremes.filled(plane, size), beyond[inner, inner])
+        np.testing.assert_array_equal(windows.filled(plane, size), beyond[inner, inner])
 
 
 def test_sizes_change_by_means() -> None:
