@@ -9,6 +9,7 @@ if __name__ == "__main__":
     import fnnet_scripts.quiet  # noqa: F401
 
 import ast
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,13 +30,17 @@ def scripts() -> Iterator[tuple[str, list[Path]]]:
     found = {str(path.parent.relative_to(HERE)) for path in HERE.rglob("*.py")}
     others = sorted(name for name in found - set(FOLDERS) if not name.startswith("shared"))
     for name in (*FOLDERS, *others):
-        yield name, sorted(p for p in (HERE / name).glob("*.py") if not p.name.startswith("_"))
+        paths = sorted(p for p in (HERE / name).glob("*.py") if not p.name.startswith("_"))
+        yield name, [*paths, *sorted((HERE / name).glob("*.ipynb"))]
 
 
-def about(script: Path) -> str:
-    """The first sentence of a script's docstring."""
-    text = ast.get_docstring(ast.parse(script.read_text("utf-8"))) or ""
-    return text.partition("\n")[0]
+def about(path: Path) -> str:
+    """The first sentence of a script's docstring, or a notebook's heading."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".ipynb":
+        heading = "".join(json.loads(text)["cells"][0]["source"]).partition("\n")[0]
+        return f"{heading.lstrip('# ')}: a notebook."
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
 def run() -> None:
@@ -43,7 +48,7 @@ def run() -> None:
         print(f"{HERE if name == '.' else HERE / name}: {FOLDERS.get(name, name)}")
         for path in paths:
             print(f"  {path.name:22} {about(path)}")
-    print("Each of them explains itself with --help.")
+    print("Each script explains itself with --help.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from shutil import which
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ CC = which("cc") or which("gcc") or which("clang")
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
 X = np.random.default_rng(0).standard_normal((7, 12)).astype(np.float32)
 X[:, ::3] = 0
-(READER,) = re.findall("```python\n(.*?)```", exports.__doc__ or "", re.DOTALL)
+READER, WAYS_IN = re.findall("```python\n(.*?)```", exports.__doc__ or "", re.DOTALL)
 OWN = fnnet.Activation("mine", lambda z: np.logaddexp(0, z), lambda z, h: -np.expm1(-h))
 
 compiler = pytest.mark.skipif(CC is None, reason="there is no C compiler")
@@ -306,6 +307,16 @@ def test_a_header_serves_two_files_of_one_program(tmp_path: Path) -> None:
 
 
 @compiler
+def test_headers_whose_names_differ_in_capitals_alone_serve_one_program(tmp_path: Path) -> None:
+    (tmp_path / "upper").mkdir()  # some disks take both names for one
+    exports.export(tmp_path / "net.h", network())
+    exports.export(tmp_path / "upper" / "Net.h", network())
+    main = "int main(void) { float x[12] = {0}; return net_class(x) - Net_class(x); }\n"
+    program = built(tmp_path, "two", f'#include "net.h"\n#include "upper/Net.h"\n{main}')
+    assert subprocess.run([program], check=False).returncode == 0
+
+
+@compiler
 def test_what_a_comment_says_cannot_end_it(tmp_path: Path) -> None:
     names = ("*/ int x; /*", "??/", "a\\\n", 'ω"*/')
     about = exports.About("*/\n#error no\n/*", names, 16)
@@ -523,6 +534,22 @@ def test_a_model_of_keras_becomes_the_same_network() -> None:
     params = exports.from_keras(model.get_weights(), "gelu")
     expected = np.asarray(model(X))
     np.testing.assert_allclose(fnnet.forward(params, X), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_page_s_ways_in_are_calls_that_work() -> None:
+    networks = pytest.importorskip("sklearn.neural_network")
+    torch = pytest.importorskip("torch")
+    weights = [np.ones((12, 4), np.float32), np.ones(4, np.float32)]
+
+    class Model:
+        state_dict = staticmethod(torch.nn.Linear(12, 4).state_dict)
+        get_weights = staticmethod(lambda: weights)
+
+    names: dict[str, Any] = {"x": X, "y": np.arange(len(X)) % 2, "model": Model}
+    names["MLPClassifier"] = partial(networks.MLPClassifier, max_iter=1000)
+    for line in WAYS_IN.splitlines()[2:]:
+        exec(WAYS_IN.splitlines()[0] + "\n" + line, names)
+        assert fnnet.forward(names["params"], X).shape[0] == len(X)
 
 
 def test_weights_that_are_no_dense_layers_are_refused() -> None:

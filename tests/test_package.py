@@ -122,6 +122,10 @@ fnnet.save_checkpoint("run.npz", checkpoint)
 again = fnnet.load_checkpoint("run.npz").state.params
 assert fnnet.tree_equal(again, epoch.state.params)
 assert epoch.metrics.test_accuracy > 0.9
+from fnnet_scripts.page import pages, server, thinking
+network = thinking.from_run(again, data, epoch.metrics.test_accuracy)
+with server.Server(pages.Pages(network), pages.Shelf()) as page:  # its own files are there
+    assert b"<canvas" in page.files["index.html"]
 print(version("fnnet"))
 """
 

@@ -19,10 +19,12 @@ import numpy as np
 import pytest
 from fnnet_scripts.reference.docstrings import rest_of
 from fnnet_scripts.reference.names import attributes_of, pages, signature_of, value_of
+from fnnet_scripts.reference.site import NEEDS
 
 import fnnet
 from fnnet import interop
 from fnnet.optimizers.states import OPTIMIZERS
+from tests.scripts.shared import load
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = [name for name in fnnet.__all__ if inspect.isroutine(getattr(fnnet, name))]
@@ -99,10 +101,14 @@ def test_signatures_have_the_names_of_types() -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    for module in ("sphinx", "furo", "myst_parser", "ziamath"):
+def sphinx() -> None:
+    for module in NEEDS:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"the reference needs {module}: pip install '.[docs]'")
+
+
+@pytest.fixture(scope="module")
+def site(sphinx: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reference") / "site"
     command = [sys.executable, str(ROOT / "scripts" / "reference.py"), "--quiet", "--out", str(out)]
     made = subprocess.run(command, cwd=out.parent, capture_output=True, text=True, timeout=600)
@@ -166,6 +172,17 @@ def test_the_guides_lie_beside_the_names(site: Path) -> None:
         assert f'href="scripts/{page}.html"' in home
 
 
+def test_a_missing_extra_is_named_with_what_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "sphinx", None)
+    assert load("reference").main(["--out", str(tmp_path / "site")]) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert message.endswith(": pip install sphinx furo myst-parser ziamath\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 BROKEN = """
 import sys
 from pathlib import Path
@@ -181,7 +198,7 @@ sys.exit(not site.make_site(Path(), Path("site"), None, sys.stderr))
 """
 
 
-def test_a_warning_is_an_error(site: Path, tmp_path: Path) -> None:
+def test_a_warning_is_an_error(sphinx: None, tmp_path: Path) -> None:
     command = [sys.executable, "-c", BROKEN]
     made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert made.returncode == 1

@@ -281,7 +281,7 @@ def test_classes_that_cannot_be_have_no_weights() -> None:
         ([0.0, 1.0], r"y must be \(N,\) int classes, got float64"),
         ([], r"y must be \(N,\) int classes, got"),
         (np.eye(3, dtype=int), r"y must be \(N,\) int classes, got"),
-        (["a", "b"], r"write classes, y = np\.unique\(y, return_inverse=True\)"),
+        (["a", "b"], r"write `classes, y = np\.unique\(y, return_inverse=True\)"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             fnnet.class_weights(y, 3)

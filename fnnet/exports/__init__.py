@@ -20,6 +20,9 @@ def logits(x):  # rows of floats, divided by what "about" says
     return x @ w[-1] + b[-1]
 ```
 
+One image through 784-128-10 takes them about 12 µs on one core, after 2 ms to read the file, in any
+of the three kinds of numbers; `scripts/export.py` times them.
+
 ``clip(0)`` is ReLU. For a network of another activation write in the place of ``z.clip(0)``:
 
 - tanh: ``np.tanh(z)``
@@ -28,6 +31,21 @@ def logits(x):  # rows of floats, divided by what "about" says
 - silu: ``z / (1 + np.exp(-z))``
 - gelu: ``z * np.vectorize(math.erfc)(-z * 0.5**0.5) / 2``
 - identity: ``z``
+
+The way in, each to the same logits within 1e-5:
+
+```python
+from fnnet import exports
+
+params = exports.from_sklearn(MLPClassifier().fit(x, y))
+params = exports.from_torch(model.state_dict(), "gelu")  # linear layers alone
+params = exports.from_keras(model.get_weights(), "tanh", "sigmoid")  # dense layers alone
+```
+
+PyTorch's and Keras's weights do not say what stands between the layers, nor what the logits mean:
+name the activation and the output, which are "relu" and "softmax" otherwise. scikit-learn's do. In
+all three a sample is scaled as it was where the network was trained, and `About` keeps its divisor
+in an export.
 """
 
 from fnnet.exports.c99 import as_c

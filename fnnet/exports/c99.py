@@ -133,7 +133,7 @@ def as_c(
     parts += [f"{places['static']}float {name}_f(float z) {{ return {hidden}; }}\n"] * bool(hidden)
     parts += [_logits(places, widths(params), int8), *_answer(places, params.output)]
     if header:
-        guard = f"{name.upper()}_H"
+        guard = f"{name}_H"  # not in capitals: net.h and Net.h are two
         parts = [f"#ifndef {guard}\n#define {guard}\n", *parts, f"#endif /* {guard} */\n"]
     return "\n".join(parts)
 

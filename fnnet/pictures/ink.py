@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from fnnet.pictures.lines import without_lines
 from fnnet.pictures.scaling import Image, Pixels, Plane, enlarge, fit, reduce
 from fnnet.pictures.windows import highest, opened
 
-SHORTEST = 112  # pixels: a picture with a shorter longer side is enlarged
+SMALLEST = 100  # pixels: a picture with fewer than the square of this is enlarged
 FINE = 80  # pixels of an object's longer side from which its strokes are told well
 FAINTEST = 12.0  # of 255: the least contrast between ink and paper
 NOISE = 6.0  # times the noise of bare paper: what stands out so far is no noise
@@ -22,11 +23,15 @@ THINNEST = 0.09  # of an object's size: thinner strokes are made as wide as thos
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a picture is looked at: the axis of colours, the window, whether ink is dark."""
+    """How a picture is looked at: the axis of colours, the window, whether ink is dark.
+
+    What has no more contrast than `weak` is no ink.
+    """
 
     axis: Plane | None
     window: int
     dark: bool
+    weak: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +53,41 @@ class Ink:
         return replace(self, mask=self.mask & mask)
 
 
-def to_working_size(pixels: Pixels, longest: float) -> tuple[Plane, float]:
-    """Pixels at the size that is analysed, and how many of the picture's one of them is."""
-    whole = max(pixels.shape[:2])
-    factor = max(1, int(whole / longest))
+def to_working_size(pixels: Pixels, side: float) -> tuple[Plane, float]:
+    """Pixels at the size that is analysed, and how many of the picture's one of them is.
+
+    `side` is that of a square with as many pixels as are analysed.
+    """
+    whole = side_of(pixels)
+    factor = max(1, int(whole / side))
     small = reduce(pixels, factor)
-    larger = 1 if whole >= SHORTEST * 2 / 3 else -(-SHORTEST // whole)
+    larger = 1 if whole >= SMALLEST * 2 / 3 else math.ceil(SMALLEST / whole)
     return enlarge(small, larger), factor / larger
 
 
-def first_look(small: Plane, dark: bool | None = None) -> tuple[Look, Ink]:
+def side_of(pixels: Pixels) -> float:
+    """The side of a square with as many pixels."""
+    return math.sqrt(pixels.shape[0] * pixels.shape[1])
+
+
+def first_look(small: Plane, closer: float, dark: bool | None = None) -> tuple[Look, Ink]:
     """How to look at a picture, decided on the whole of it, and the ink that is seen so.
 
-    `dark` says whether ink is dark where that is known.
+    `dark` says whether ink is dark where that is known; ink is thinner where it is seen `closer`.
     """
-    window = max(5, int(paper.WINDOW * min(small.shape[:2]))) | 1
+    window = max(5, int(paper.WINDOW / closer * min(small.shape[:2]))) | 1
     axis = paper.colour_axis(small, window)
     seen = paper.surface(small, window, axis)
     seen, *planes = unruled(seen)
+    known = dark is not None
     if dark is None:
         dark = strokes.polarity(seen.values, *planes)
-    return Look(axis, window, dark), _ink(seen, planes[0 if dark else 1], dark)
+    ink = _ink(seen, planes[0 if dark else 1], dark)
+    if ink.high < ink.floor and not known:
+        other = _ink(seen, planes[1 if dark else 0], not dark)
+        if other.plane.max() > ink.plane.max():
+            dark, ink = not dark, other
+    return Look(axis, window, dark), ink
 
 
 def unruled(seen: paper.Surface) -> tuple[paper.Surface, Plane, Plane]:
@@ -85,14 +104,11 @@ def unruled(seen: paper.Surface) -> tuple[paper.Surface, Plane, Plane]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a picture around a small object, closer.
-
-    `plane` is the contrast of the polarity `dark`, `gate` where the object is.
-    """
+    """A part of a picture around a small object, closer: its contrasts, and where the object is."""
 
     seen: paper.Surface
-    plane: Plane
-    dark: bool
+    dark: Plane
+    light: Plane
     gate: strokes.Mask
 
 
@@ -109,24 +125,52 @@ def part_of(
     small = reduce(pixels[rows, columns], factor)
     places = (np.arange(small.shape[axis]) * factor // scale for axis in (0, 1))
     window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
-    seen = paper.surface(small, window, look.axis)
-    return Part(seen, paper.contrast(seen, look.dark), look.dark, gate[np.ix_(*places)])
+    seen, dark, light = unruled(paper.surface(small, window, look.axis))
+    return Part(seen, dark, light, gate[np.ix_(*places)])
 
 
 def is_dark(part: Part) -> bool:
     """Whether ink is dark, by a part of a picture that shows it closer."""
-    planes = [part.plane, paper.contrast(part.seen, not part.dark)]
-    return strokes.polarity(part.seen.values, *(planes if part.dark else planes[::-1]))
+    return strokes.polarity(part.seen.values, part.dark, part.light)
 
 
-def closer_look(part: Part) -> Ink:
+def closer_look(part: Part, look: Look) -> Ink:
     """The ink of a small object."""
-    return _ink(part.seen, without_lines(part.plane), part.dark, part.gate).only(part.gate)
+    plane = part.dark if look.dark else part.light
+    plane, noise = paper.evenly_lit(part.seen, plane, look.dark)
+    return _from(part.seen, _above(plane, look.weak), noise, part.gate).only(part.gate)
 
 
-def _ink(seen: paper.Surface, plane: Plane, dark: bool, near: strokes.Mask | None = None) -> Ink:
-    """Ink by its contrast; how strong it is, is taken from what lies near a mask."""
-    plane, noise = paper.evenly_lit(seen, plane, dark)
+def stronger(ink: Ink) -> tuple[float, Ink]:
+    """The stronger of two inks, as writing on a shadow is, and the contrast of the weaker.
+
+    The two are parted where their variances are least (N. Otsu, IEEE Transactions on Systems, Man,
+    and Cybernetics 9, 62 (1979)). The stronger has no ink where they are not two.
+    """
+    values = np.sort(ink.plane[ink.mask].astype(np.float64))
+    sums, n = values.cumsum()[:-1], np.arange(1, len(values))
+    below, above = sums / n, (values.sum() - sums) / n[::-1]
+    split = int((n * n[::-1] * (above - below) ** 2).argmax()) + 1 if n.size else 0
+    weak = 1.1 * float(np.median(values[:split])) if split else np.inf
+    plane = _above(ink.plane, weak)
+    high = level(plane)
+    if high < 0.5 * weak:
+        high = 0.0
+    return weak, replace(ink, plane=plane, mask=plane > max(THRESHOLD * high, ink.floor), high=high)
+
+
+def _above(plane: Plane, weak: float) -> Plane:
+    """Contrast beyond that of weak ink."""
+    return np.maximum(plane - np.float32(weak), 0) if weak else plane
+
+
+def _ink(seen: paper.Surface, plane: Plane, dark: bool) -> Ink:
+    """Ink by its contrast."""
+    return _from(seen, *paper.evenly_lit(seen, plane, dark))
+
+
+def _from(seen: paper.Surface, plane: Plane, noise: float, near: strokes.Mask | None = None) -> Ink:
+    """Ink by its even contrast; how strong it is, is taken from what lies near a mask."""
     floor = max(FAINTEST, NOISE * noise)
     high = level(np.where(plane > floor if near is None else near, plane, 0))
     # Ink fainter than the floor is none: its contrast is no measure for anything.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,7 +11,7 @@ from fnnet.pictures.scaling import Plane
 from fnnet.pictures.windows import closed, highest, opened
 
 ACROSS = 0.55  # of the picture's width: how much of it a line covers at least
-THICKEST = 0.012  # of the picture's longer side: no line is wider
+THICKEST = 0.013  # of the side of a square as large as the picture: no line is wider
 EIGHT = np.ones((3, 3), bool)
 
 
@@ -35,7 +37,7 @@ def _without_rows(plane: Plane) -> Plane:
 def _bands(plane: Plane) -> npt.NDArray[np.bool_]:
     """Where lines run from left to right, also where strokes cross them."""
     width = plane.shape[1]
-    thick = max(3, round(THICKEST * max(plane.shape))) | 1
+    thick = max(3, round(THICKEST * math.sqrt(plane.size))) | 1
     thin = plane - opened(plane, (2 * thick - 1, 1))
     joined = closed(thin, (1, 2 * thick - 1))  # where other lines cross
     run = max(9, width // 12)

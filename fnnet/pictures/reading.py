@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import numpy as np
 
 from fnnet.pictures import strokes, writing
 from fnnet.pictures.forms import Form
 from fnnet.pictures.ink import (
+    FAINTEST,
     FINE,
     Ink,
+    Look,
+    Part,
     closer_look,
     first_look,
     image_of,
     is_dark,
     part_of,
+    side_of,
+    stronger,
     to_working_size,
 )
 from fnnet.pictures.scaling import Image, Pixels, Plane
 
-LONGEST = 256  # pixels: the longer side of what is analysed
+SIDE = 230.0  # pixels: the side of a square with as many as are analysed
 AGAIN = 2.5  # times as large: what is analysed where nothing was found
+SMALL = 0.02  # of the picture's longer side: what is no larger is a speck, where there is no ink
 SPECK = 6  # points: what has fewer is no stroke
 REST = 0.4  # of all that stands out: the share that may be no writing
 
@@ -85,6 +92,8 @@ def read_picture(pixels: Pixels, form: Form) -> Reading:
     ------
     ValueError
         If the pixels have another shape, no pixel, or values beyond 0 and 255.
+    ImportError
+        If SciPy is not installed.
 
     Examples
     --------
@@ -103,9 +112,12 @@ def read_picture(pixels: Pixels, form: Form) -> Reading:
         plane = image.astype(np.float32)
         whole = Found((0.0, 0.0, float(form.side), float(form.side)), image, None)
         return Reading((whole,), None, Steps(plane, plane, plane > 0, 1.0))
-    reading = _read(pixels, form, LONGEST)
-    if not reading.found and max(pixels.shape[:2]) > 1.5 * LONGEST:
-        reading = _read(pixels, form, AGAIN * LONGEST)  # what is too small to be seen at first
+    if find_spec("scipy") is None:
+        raise ImportError("pictures need SciPy: pip install scipy")
+    reading = _read(pixels, form)
+    hints = reading.steps.contrast.max() > FAINTEST
+    if not reading.found and hints and side_of(pixels) > 1.5 * SIDE:
+        reading = _read(pixels, form, AGAIN)  # what is too small to be seen at first
     return reading
 
 
@@ -147,35 +159,66 @@ def _frame(pixels: Pixels) -> Pixels:
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
-def _read(pixels: Pixels, form: Form, longest: float) -> Reading:
-    """What is seen at one size."""
-    small, scale = to_working_size(pixels, longest)
-    look, ink = first_look(small)
-    steps = Steps(small, ink.plane, ink.mask, scale)
-    if ink.high < ink.floor:
-        return Reading((), "blank: nothing stands out from the paper", steps)
-    labels, objects = objects_of(ink)
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is seen at one size: the picture's ink, how it was looked at, what is too small."""
+
+    pixels: Pixels
+    small: Plane
+    scale: float
+    look: Look
+    ink: Ink
+    least: float
+
+    def objects(self) -> tuple[strokes.Labels, list[strokes.Piece]]:
+        return objects_of(self.ink, self.least)
+
+    def part(self, labels: strokes.Labels, piece: strokes.Piece) -> Part:
+        mask = np.isin(labels, piece.labels)
+        return part_of(self.pixels, piece, mask, int(self.scale), self.look)
+
+
+def _read(pixels: Pixels, form: Form, closer: float = 1) -> Reading:
+    """What is seen at one size, or from so many times closer."""
+    small, scale = to_working_size(pixels, SIDE * closer)
+    look, ink = first_look(small, closer)
+    view = View(pixels, small, scale, look, ink, SMALL / closer)
+    labels, objects = view.objects()
     part = None
     if objects and _is_small(objects[0], scale):
-        part = part_of(pixels, objects[0], np.isin(labels, objects[0].labels), int(scale), look)
+        part = view.part(labels, objects[0])
         if is_dark(part) != look.dark:  # strokes were too thin to be told from what they enclose
-            look, ink = first_look(small, not look.dark)
-            steps = Steps(small, ink.plane, ink.mask, scale)
-            labels, objects = objects_of(ink)
-            part = None
+            look, ink = first_look(small, closer, not look.dark)
+            view, part = replace(view, look=look, ink=ink), None
+    reading = _report(view, form, part)
+    if reading.refusal and reading.found and form.writing:
+        weak, ink = stronger(ink)
+        if ink.high >= ink.floor:
+            above = _report(replace(view, look=replace(look, weak=weak), ink=ink), form)
+            return above if above.refusal is None else reading
+    return reading
+
+
+def _report(view: View, form: Form, part: Part | None = None) -> Reading:
+    """The objects of a view; `part` shows the first of them closer where that is known."""
+    ink, scale = view.ink, view.scale
+    steps = Steps(view.small, ink.plane, ink.mask, scale)
+    if ink.high < ink.floor:
+        return Reading((), "blank: nothing stands out from the paper", steps)
+    labels, objects = view.objects()
     if not objects:
         return Reading((), "blank: nothing but borders, lines and specks", steps)
     found = []
     for piece in objects:
-        near = ink.only(np.isin(labels, piece.labels))
+        mask = np.isin(labels, piece.labels)
+        near = ink.only(mask)
         if _is_small(piece, scale):
-            part = part or part_of(pixels, piece, near.mask, int(scale), look)
-            near, part = closer_look(part), None
+            near, part = closer_look(part or view.part(labels, piece), view.look), None
         box = (piece.top * scale, piece.left * scale, piece.bottom * scale, piece.right * scale)
         doubt = _doubt(near, form)
         if doubt is None and len(objects) == 1:
-            doubt = _lost(ink, np.isin(labels, piece.labels), form)
-        if strokes.off_edge(piece, ink.mask.shape) and not _as_trained(box, pixels, form):
+            doubt = _lost(ink, mask, form)
+        if strokes.off_edge(piece, ink.mask.shape) and not _as_trained(box, view.pixels, form):
             doubt = "ink runs off the edge of the picture"
         found.append(Found(box, image_of(near, form), doubt))
     refusal = f"several objects: {len(found)}" if len(found) > 1 else found[0].doubt
@@ -208,8 +251,11 @@ def _as_trained(box: tuple[float, ...], pixels: Pixels, form: Form) -> bool:
     return pixels.shape[:2] == (form.side, form.side) and size < max(form.rows, form.columns) + 1.5
 
 
-def objects_of(ink: Ink) -> tuple[strokes.Labels, list[strokes.Piece]]:
-    """The objects that the ink shows, from left to right, and the labels of their pieces."""
+def objects_of(ink: Ink, small: float) -> tuple[strokes.Labels, list[strokes.Piece]]:
+    """The objects that the ink shows, from left to right, and the labels of their pieces.
+
+    What is `small`, as a share of the longer side, is none.
+    """
     shape = ink.mask.shape
     labels, every = strokes.pieces(ink.mask)
     inner = [
@@ -219,10 +265,13 @@ def objects_of(ink: Ink) -> tuple[strokes.Labels, list[strokes.Piece]]:
         and not strokes.is_border(labels, piece)
         and (not strokes.off_edge(piece, shape) or _is_edged(ink, labels == piece.labels[0]))
     ]
+    around = strokes.frames(labels, inner)
+    around += strokes.rules([piece for piece in inner if piece not in around])
+    inner = [piece for piece in inner if piece not in around]
     top = max((piece.area for piece in inner), default=0)
     objects = strokes.gather([piece for piece in inner if piece.area >= 0.03 * top])
     largest = max((piece.size for piece in objects), default=0)
-    least = max(0.35 * largest, 0.02 * max(shape))
+    least = max(0.35 * largest, small * max(shape))
     objects = [piece for piece in objects if piece.size > least]
     return labels, sorted(objects, key=lambda piece: piece.left)
 

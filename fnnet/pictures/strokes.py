@@ -14,6 +14,7 @@ Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]
 
 APART = 0.2  # of the height: columns between digits; the parts of a 4 lie nearer
+INSIDE = 0.3  # of a box's size: writing that it is drawn around
 EIGHT = np.ones((3, 3), bool)  # diagonal neighbours are connected
 
 
@@ -48,7 +49,7 @@ def polarity(values: Plane, dark: Plane, light: Plane) -> bool:
     are edges only where they meet the ink, and fade elsewhere. Ink has edges towards free paper,
     which no polarity marks: the ink is what has more of these.
     """
-    high = max(_strong(dark[::2, ::2]), _strong(light[::2, ::2]))
+    high = max(_strong(dark), _strong(light))
     area, reach = _region((dark > 0.4 * high) | (light > 0.4 * high))
     values, dark, light = values[area], dark[area], light[area]
     masks = [plane > 0.4 * high for plane in (dark, light)]
@@ -116,6 +117,35 @@ def is_border(labels: Labels, piece: Piece) -> bool:
     frame = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
     contact = np.count_nonzero(np.isin(frame, piece.labels))
     return bool(contact > 0.5 * piece.size)
+
+
+def frames(labels: Labels, found: list[Piece]) -> list[Piece]:
+    """Pieces that are drawn around another of some size, as a box around a digit is."""
+    from scipy import ndimage
+
+    around = []
+    for a in found:
+        inner = [b for b in found if _encloses(a, b) and b.size > INSIDE * a.size]
+        if inner:
+            box = slice(a.top, a.bottom), slice(a.left, a.right)
+            ring = np.isin(labels[box], a.labels)
+            inside = ndimage.binary_fill_holes(ring) & ~ring
+            if any(np.isin(labels[box][inside], b.labels).any() for b in inner):
+                around.append(a)
+    return around
+
+
+def rules(found: list[Piece]) -> list[Piece]:
+    """Thin straight pieces as long as the writing and longer, where there is other ink."""
+    lines = [each for each in found if min(each.height, each.width) < 0.04 * each.size]
+    size = max((each.size for each in found if each not in lines), default=0)
+    return [each for each in lines if size and each.size > 0.8 * size]
+
+
+def _encloses(a: Piece, b: Piece) -> bool:
+    """Whether a piece's box lies in another's."""
+    rows = a.top < b.top and b.bottom < a.bottom
+    return rows and a.left < b.left and b.right < a.right
 
 
 def gather(found: list[Piece]) -> list[Piece]:

@@ -19,16 +19,18 @@ class Traits:
     """What tells strokes from other things.
 
     `length` is that of the ink in widths of its widest stroke, `width` the widest stroke's share of
-    the ink's size, `convexity` the ink's share of its convex hull, `runs` how often a row or column
-    enters ink on average, `blobs` how many parts of like size are left where the outer part of all
-    strokes is taken off, `outline` how much of the outline is an edge in the picture, `spread` how
-    uneven the ink's contrast is inside, `soft` how many outlines wide the transition from ink to
-    paper is.
+    the ink's size, `convexity` the ink's share of its convex hull, `evenness` the mean distance to
+    the outline, as a share of the greatest one: a half in a bar, a third in a disc, a square or any
+    triangle, `runs` how often a row or column enters ink on average, `blobs` how many parts of like
+    size are left where the outer part of all strokes is taken off, `outline` how much of the
+    outline is an edge in the picture, `spread` how uneven the ink's contrast is inside, `soft` how
+    many outlines wide the transition from ink to paper is.
     """
 
     length: float
     width: float
     convexity: float
+    evenness: float
     runs: float
     blobs: int
     outline: float
@@ -40,10 +42,10 @@ class Traits:
 # to spare; filled shapes, checkerboards and crops of a photograph mostly lie beyond one of them.
 def doubt(traits: Traits) -> str | None:
     """Why ink is no writing; None where it may be."""
-    bulge = traits.length < 3 and traits.convexity > 0.93
-    if traits.width > 0.5 or traits.length < 1.8 or bulge:
+    convex = traits.convexity > 0.85 and traits.evenness < 0.375
+    if traits.width > 0.5 or traits.length < 1.5 or convex:
         return "a filled area, no strokes of a pen"
-    if traits.runs > 3.2 or traits.blobs > 7:
+    if traits.runs > 3.2 or traits.blobs > 4:
         return "a pattern, no strokes of a pen"
     if traits.outline < 0.6 or traits.soft > 6.5 or traits.spread > 0.3:
         return "no clear strokes on paper"
@@ -71,6 +73,7 @@ def traits_of(ink: Ink) -> Traits:
         length=area / widest**2,
         width=widest / size,
         convexity=area / _hull(mask),
+        evenness=(float(depth[mask].mean()) - 0.5) / (widest / 2 - 0.5) if widest > 4 else 0.5,
         runs=_runs(mask),
         blobs=_blobs(depth) if widest > 8 else 1,  # thin strokes are uneven by rounding
         outline=edge_share(ink.values[box], mask, high),
@@ -123,6 +126,6 @@ def _blobs(depth: npt.NDArray[np.float64]) -> int:
     """How many parts of like size are left of ink without its outer part."""
     from scipy import ndimage
 
-    labels, _ = ndimage.label(depth > 0.7 * depth.max())
+    labels, _ = ndimage.label(depth > 0.4 * depth.max())
     areas = np.bincount(labels.ravel())[1:]
     return int(np.count_nonzero(areas > 0.3 * areas.max()))

@@ -31,7 +31,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from fnnet_scripts.contestants import DISTRIBUTIONS, KINDS, Worker, environment, load, version_of
+from fnnet_scripts.contestants import DISTRIBUTIONS, KINDS, load, version_of
+from fnnet_scripts.desk import Worker, environment
 from fnnet_scripts.options import (
     Parser,
     at_least,
@@ -64,7 +65,7 @@ MODULES = {
     "torch": "torch",
     "jax": "jax",
 }
-SLOW = ("torch-compiled", "torch-flushed")  # not in --quick unless named
+SLOW = ("torch-compiled", "torch-flushed", "jax-sparse", "keras")  # not in --quick unless named
 PAUSE = 0.1  # seconds in which the threads of the one before go to sleep
 COLOURS = {  # Okabe and Ito's, which colour-blind people can tell apart
     "fnnet": "#000000",
@@ -75,6 +76,8 @@ COLOURS = {  # Okabe and Ito's, which colour-blind people can tell apart
     "sklearn": "#009E73",
     "jax": "#0072B2",
     "jax-scan": "#56B4E9",
+    "jax-sparse": "#44AA99",
+    "keras": "#AA4499",
     "products": "#999999",
 }
 

@@ -1,4 +1,4 @@
-"""How long products with the Hessian and the Gauss-Newton matrix take, in times of `grads`.
+"""Time products with the Hessian and the Gauss-Newton matrix, as multiples of `grads`.
 
     OMP_NUM_THREADS=1 python scripts/measure/curvature.py
 

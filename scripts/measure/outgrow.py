@@ -1,4 +1,4 @@
-"""What it costs to train on data that outgrow memory: mapped from the disk, against in memory.
+"""Measure what training costs on data that outgrow memory: mapped from the disk, or in memory.
 
     python scripts/measure/outgrow.py --gigabytes 10 --folder /scratch
 

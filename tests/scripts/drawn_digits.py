@@ -1,5 +1,10 @@
 """Ten digits as strokes, one of each class: x and y in hundredths of the canvas."""
 
+from __future__ import annotations
+
+import numpy as np
+from fnnet_scripts.skeletons import Points
+
 DIGITS = {
     0: [
         "39,15 45,16 51,18 57,18 64,22 68,29 71,35 73,41 74,48 74,54 73,60 72,67 71,73 66,79 "
@@ -57,3 +62,9 @@ DIGITS = {
         "62,52 62,57 62,63 61,69 59,75 58,80 55,85",
     ],
 }
+
+
+def strokes_of_class(k: int) -> list[Points]:
+    """The strokes of a class, x and y in sides of the canvas."""
+    paths = [[point.split(",") for point in stroke.split()] for stroke in DIGITS[k]]
+    return [np.array(path, np.float32) / np.float32(100) for path in paths]

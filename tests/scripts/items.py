@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 
@@ -32,3 +33,22 @@ def fail_at_seven(item: int) -> int:
 
 def threads(item: int) -> str | None:
     return os.environ.get("OPENBLAS_NUM_THREADS")
+
+
+class Awkward(Exception):
+    """An error that cannot be made anew from what a pickle holds of it."""
+
+    def __init__(self, number: int, why: str) -> None:
+        super().__init__(f"{number}: {why}")
+
+
+def fail_awkwardly_at_seven(item: int) -> int:
+    if item == 7:
+        raise Awkward(7, "no seven")
+    return 2 * item
+
+
+def slow_from_ten(item: int) -> int:
+    if item >= 10:
+        time.sleep(0.11)
+    return item

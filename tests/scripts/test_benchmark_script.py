@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -170,15 +171,15 @@ def test_sections_that_have_nobody_to_measure_are_left_out_unless_named() -> Non
 INTERRUPTED = """
 import os, signal, sys, threading
 import benchmark
-from fnnet_scripts import contestants
-ask, workers, timers = contestants.Worker.ask, [], []
+from fnnet_scripts import desk
+ask, workers, timers = desk.Worker.ask, [], []
 def ask_and_interrupt(worker, question, **arguments):
     if question == "epoch" and len(set(workers)) == 2 and not timers:
         timers.append(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)))
         timers[0].start()
     workers.append(worker)
     return ask(worker, question, **arguments)
-contestants.Worker.ask = ask_and_interrupt
+desk.Worker.ask = ask_and_interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
 code = benchmark.main()
 print(len(set(workers)), [worker.process.poll() is None for worker in set(workers)])
@@ -281,3 +282,37 @@ def test_products_are_those_of_the_network() -> None:
     shapes = [product().shape for product in products(synthetic(8).train, sizes, 8)]
     forward, of_weights = [(8, 20), (8, 30), (8, 10)], [(784, 20), (20, 30), (30, 10)]
     assert shapes == [*forward, *of_weights, (8, 20), (8, 30)]
+
+
+def seconds_to(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(path_of("seconds_to")), "--threads", "1", "--rounds", "2"]
+    return subprocess.run(
+        [*command, "--contestants", "fnnet", "fnnet-ragged", *arguments],
+        env=environment("seconds_to"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_seconds_to_a_target_count_all_from_the_start_of_a_process() -> None:
+    began = time.perf_counter()
+    done = seconds_to("--target", "0.5")
+    whole = time.perf_counter() - began
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
+    cells = {row[0]: row[1:] for row in rows if row}
+    assert {"fnnet", "fnnet, train_epoch"} < set(cells)
+    assert cells["fnnet"][1] == "1.00"
+    assert cells["fnnet"][3] == "1"
+    assert 0.1 < float(cells["fnnet"][0]) < whole
+    assert "to 50.0%: medians of 2 rounds, 1 thread" in done.stdout
+
+
+def test_a_target_that_is_out_of_reach_is_said() -> None:
+    done = seconds_to("--target", "0.9999", "--epochs", "1")
+    assert done.returncode == 1
+    assert "fnnet: not measured: " in done.stderr
+    assert done.stderr.endswith(
+        "no contestant got there: give more --epochs, or a lower --target\n"
+    )

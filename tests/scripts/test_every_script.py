@@ -23,6 +23,9 @@ NAMES = sorted(
     if "shared" not in path.parts and not path.name.startswith("_")
 )
 MOST_OF_A_GROUP = 10  # options
+ROOT = SCRIPTS.parent
+PAGES = sorted(path for top in ("scripts", "tests") for path in (ROOT / top).glob("*/README.md"))
+PAGES.append(SCRIPTS / "README.md")
 TRAIN = ("--hidden", "8", "--batch-size", "256", "--epochs", "2")
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and closed streams are POSIX's")
 
@@ -58,6 +61,7 @@ def test_the_folder_lists_its_scripts(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, b"")
     listed = re.findall(r"^  (\w+)\.py +\S.*", result.stdout.decode(), re.MULTILINE)
     assert sorted(listed) == NAMES
+    assert b"  equations.ipynb        The equations, one by one: a notebook." in result.stdout
 
 
 def test_no_script_changes_where_python_looks_for_modules() -> None:
@@ -369,3 +373,31 @@ def test_what_may_take_seconds_shows_a_bar_on_a_terminal(
     name, *options = words
     assert load(name).main(options) == 0
     assert re.search(r"\d+/\d+|\diteration", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.parent.relative_to(ROOT)))
+def test_a_page_names_every_file_beside_it_in_a_sentence(page: Path) -> None:
+    text = page.read_text("utf-8")
+    files = [path.name for path in page.parent.iterdir() if path.is_file() and path != page]
+    there = [name for name in files if not name.startswith((".", "_")) and path_is_ours(name)]
+    assert there
+    assert [name for name in there if f"`{name}`" not in text] == []
+    for names, about in re.findall(r"^- ((?:`[^`]+`(?: and |, )?)+)(.*(?:\n  .*)*)", text, re.M):
+        assert len(about.split()) >= 3, names
+        assert about.endswith("."), names
+
+
+def path_is_ours(name: str) -> bool:
+    """Whether a file is one that is kept: no system's, and nothing that a test leaves."""
+    return name.endswith((".py", ".ipynb", ".npz", ".md"))
+
+
+def test_pages_name_no_file_that_is_not_there() -> None:
+    for page in PAGES:
+        ours = r"`((?:(?:fnnet|scripts|tests|loops|measure|prove)/)*\w+\.py)`"
+        named = set(re.findall(ours, page.read_text("utf-8")))
+        paths = [
+            path for top in ("fnnet", "scripts", "tests") for path in (ROOT / top).rglob("*.py")
+        ]
+        missing = [n for n in named if not any(p.as_posix().endswith(f"/{n}") for p in paths)]
+        assert missing == [], page

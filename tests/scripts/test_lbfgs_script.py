@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fnnet_scripts.options import installing
 
 import fnnet
 from tests.scripts.shared import environment, load
@@ -129,7 +130,7 @@ def test_a_missing_library_is_named(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code]
     result = run(command)
     assert result.returncode == 1
-    assert "pip install scipy" in result.stderr
+    assert installing("scipy") in result.stderr
     assert "Traceback" not in result.stderr
     usage = run([*command, "--help"])
     assert (usage.returncode, usage.stderr) == (0, "")

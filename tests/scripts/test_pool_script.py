@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 
 import fnnet
+from fnnet.storage.files import part_name
 from tests.scripts import items
 from tests.scripts.shared import load, path_of
 
@@ -158,6 +160,28 @@ def test_a_result_is_read_as_it_was_kept_and_no_other_is_taken_for_it(tmp_path: 
         assert search.kept(tmp_path, job()) is None
 
 
+def test_the_best_so_far_is_that_of_all_seeds_which_may_come_later() -> None:
+    standing = search.Standing({}, [])
+    assert search.best(standing) == "all diverged so far"
+    losses = {(8,): (0.1, 0.9), (9,): (0.3, 0.3), (7,): (0.01, math.nan)}
+    expected = iter(["0.1000, 8", "0.1000, 8", *3 * ["0.0100, 7"], "0.3000, 9"])
+    for seed in (0, 1):
+        for hidden, values in losses.items():
+            one = job(hidden=hidden, learning_rates=(0.01,), seeds=(seed,))
+            search.enter(standing, search.Result(one, (values[seed],), (0.5,)))
+            assert search.best(standing).startswith(f"best so far {next(expected)}, batches")
+
+
+def test_what_a_killed_search_left_half_written_is_removed(tmp_path: Path) -> None:
+    search.keep(tmp_path, search.Result(job(), (1.0, 2.0), (0.5, 0.5)))
+    (file,) = tmp_path.iterdir()
+    part = part_name(file)
+    part.write_text("{")
+    assert search.kept(tmp_path, job()) is not None
+    search.remove_parts(tmp_path)
+    assert [*tmp_path.iterdir()] == [file]
+
+
 # --- pools
 
 
@@ -192,6 +216,60 @@ def test_an_item_that_fails_is_left_out_and_says_why() -> None:
     assert isinstance(found[7], ValueError)
     assert str(found.pop(7)) == "no seven"
     assert len(found) == 29
+
+
+def test_an_error_that_cannot_be_sent_costs_its_item_alone() -> None:
+    with pools.processes(2, 1) as workers:
+        found = dict(pools.completed(workers, items.fail_awkwardly_at_seven, range(30)))
+    assert str(found.pop(7)) == "Awkward: 7: no seven"
+    assert found == {i: 2 * i for i in range(30) if i != 7}
+
+
+class Counting:
+    """A pool of one worker, this process, that counts what it is given."""
+
+    def __init__(self) -> None:
+        self.chunks: list[int] = []
+
+    @contextmanager
+    def __call__(self, alone: bool) -> Iterator[tuple[Any, int]]:
+        yield self, 1
+
+    def submit(self, work: Any, *rest: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(work(*rest))
+        self.chunks.append(len(rest[-1]))
+        return future
+
+
+def test_short_items_go_several_at_once_and_the_last_ones_one_by_one() -> None:
+    counting = Counting()
+    found = list(pools.completed(counting, items.double, range(1000)))
+    assert sorted(found) == [(i, 2 * i) for i in range(1000)]
+    assert max(counting.chunks) > 50
+    assert counting.chunks[0] == counting.chunks[-1] == 1
+    assert sum(counting.chunks) == 1000
+
+
+def test_long_items_that_follow_short_ones_are_not_held_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pools, "CHUNK", 0.01)
+    counting = Counting()
+    found = [item for item, _ in pools.completed(counting, items.slow_from_ten, range(26))]
+    assert sorted(found) == [*range(26)]
+    assert max(counting.chunks) > 1
+    assert sum(counting.chunks) > 26  # what a worker had no time for came back and was sent again
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_many_items_that_kill_their_workers_are_each_left_out() -> None:
+    with pools.processes(2, 1) as workers:
+        found = dict(pools.completed(workers, items.die_at_seven, [1, 7, 2, 7, 3]))
+        again = dict(pools.completed(workers, items.double, range(3)))
+    assert {item for item, result in found.items() if isinstance(result, Exception)} == {7}
+    assert {item: result for item, result in found.items() if item != 7} == {1: 2, 2: 4, 3: 6}
+    assert again == {0: 0, 1: 2, 2: 4}
 
 
 def test_workers_have_their_number_of_threads_and_this_process_keeps_its_own(
@@ -333,6 +411,21 @@ def test_mpi_gives_the_same_bits(serial: Path, tmp_path: Path) -> None:
     before = (launcher, "-n", "3")
     run(tmp_path / "out", *SMALL, *RATES, "--pool", "mpi", before=before)
     assert same(tmp_path / "out", serial)
+
+
+def test_a_second_search_in_a_folder_is_refused_while_the_first_one_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    words = [*SMALL, *RATES, "--epochs", "50", "--workers", "1"]
+    with started(command(folder, *words)) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "6 jobs, 0 done before\n"
+        second = subprocess.run(
+            command(folder, *words), capture_output=True, text=True, timeout=120, env=environment()
+        )
+        assert first.poll() is None
+    assert second.returncode == 1
+    assert second.stderr.startswith(f"pool.py: another process trains in {folder}: wait for its")
+    assert second.stderr.count("\n") == 1
 
 
 def test_optuna_gives_the_same_whoever_is_faster(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from fnnet_scripts.embedded import load_embedded
+from fnnet_scripts.options import installing
 
 import fnnet
 from tests.scripts.shared import NETWORK
@@ -207,7 +208,7 @@ def test_without_matplotlib_it_classifies_and_says_what_draws(
     assert run(network, picture) == 1
     shown = capsys.readouterr()
     assert shown.out.startswith(f"{picture}: ")
-    assert "pip install matplotlib" in shown.err
+    assert installing("matplotlib") in shown.err
 
 
 def test_one_bad_file_among_many_is_one_line_and_the_others_are_classified(

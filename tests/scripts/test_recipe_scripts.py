@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fnnet_scripts.options import installing
 from fnnet_scripts.recipes import schedule_of
 
 import fnnet
@@ -245,7 +246,7 @@ def test_without_matplotlib_a_figure_of_distortions_says_what_to_install(
     without_matplotlib(monkeypatch)
     figure = str(tmp_path / "figure.png")
     assert reproduce.main(["best", "--dataset", "digits", "--figure", figure]) == 1
-    assert is_one_line_with(capsys.readouterr().err, "pip install matplotlib")
+    assert is_one_line_with(capsys.readouterr().err, installing("matplotlib"))
 
 
 def is_one_line_with(text: str, part: str) -> bool:
@@ -264,7 +265,7 @@ def test_what_would_keep_the_comparison_from_being_drawn_is_told_before_training
     assert compare.main(["--figure", str(tmp_path / "figure.png")]) == 1
     output, errors = capsys.readouterr()
     assert output == ""
-    assert is_one_line_with(errors, "pip install matplotlib")
+    assert is_one_line_with(errors, installing("matplotlib"))
 
 
 @pytest.mark.parametrize(

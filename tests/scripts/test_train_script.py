@@ -348,7 +348,7 @@ def test_a_diverged_run_goes_on_with_a_smaller_learning_rate(
 ) -> None:
     assert code(script, "--epochs", "1", "--out", "run", "--learning-rate", "1e30") == 1
     errors = capsys.readouterr().err
-    assert "batch 2: the state after epoch 0" in errors
+    assert "batch 2: the state that you started from" in errors
     assert is_one_line(errors)
     assert "--resume --out run --learning-rate 1e+29" in errors
     smaller = ("--learning-rate", "0.001")

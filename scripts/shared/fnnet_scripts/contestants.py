@@ -1,27 +1,20 @@
-"""Libraries that train one network, each in a process of its own.
+"""Libraries that train one network, each as a user of it would write the training.
 
-`measure/benchmark.py` starts ``python contestants.py NAME JSON`` and asks for epochs, latencies and
-memory, one line of JSON a question. Every contestant starts from the same parameters, takes the
-samples in the same order and applies RMSProp (scikit-learn, which has none, applies Adam), so that
-all end where they should: their accuracies after an epoch are compared, too.
+Every contestant starts from the same parameters, takes the samples in the same order and applies
+RMSProp (scikit-learn, which has none, applies Adam), so that all end where they should: their
+accuracies after an epoch are compared, too. `desk` runs each in a process of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -148,22 +141,60 @@ def sklearn_epochs(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contest
     return Contestant(model, epoch, predict)
 
 
+def keras_epochs(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant:
+    """Keras on its default backend: `Model.fit`, an epoch at a time, which shuffles by itself.
+
+    It takes floats only, so the images are scaled beforehand, outside the clock.
+    """
+    import keras
+
+    first = fnnet.init_params(0, sizes)
+    hidden = [keras.layers.Dense(width, activation="relu") for width in sizes[1:-1]]
+    model = keras.Sequential([keras.Input((sizes[0],)), *hidden, keras.layers.Dense(sizes[-1])])
+    model.set_weights(fnnet.tree_leaves(first))
+    optimizer = keras.optimizers.RMSprop(RATE, rho=DECAY, epsilon=EPS)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=optimizer, loss=loss)
+    x = fnnet.as_inputs(split.x)
+
+    def epoch(model: Any, rng: np.random.Generator) -> Any:
+        model.fit(x, split.y, batch_size=batch_size, epochs=1, verbose=0)
+        return model
+
+    def predict(model: Any, x: Array) -> Array:
+        rows = x if x.ndim == 2 else x[None]
+        classes: Array = model.predict(rows, batch_size=1_000, verbose=0).argmax(-1)
+        return classes
+
+    return Contestant(model, epoch, predict)
+
+
 def jax_steps(
-    split: fnnet.Split, sizes: Sizes, batch_size: int, scanned: bool = False
+    split: fnnet.Split, sizes: Sizes, batch_size: int, scanned: bool = False, sparse: bool = False
 ) -> Contestant:
     """JAX: one jitted step that reuses its state's memory; scanned: one jitted epoch.
 
     The steps take batches that NumPy gathers, which is faster than gathering under `jit`; the
-    scanned epoch gathers from the images on the device.
+    scanned epoch gathers from the images on the device. Sparse, the images are rows of a BCOO
+    matrix, padded to the one with the most ink.
     """
     import jax
     import jax.numpy as jnp
+    from jax.experimental.sparse import BCOO
 
     params = [
         (jnp.array(layer.w), jnp.array(layer.b)) for layer in fnnet.init_params(0, sizes).layers
     ]
     pixels, labels = split.x.reshape(len(split), -1), split.y.astype(np.int32)
+    images = _lit(pixels) if sparse else (pixels,)
     count, whole = len(split), len(split) // batch_size * batch_size
+
+    def inputs(rows: Any) -> Any:
+        values = rows[0].astype(jnp.float32) / 255
+        if not sparse:
+            return values
+        columns = rows[1].astype(jnp.int32)[..., None]
+        return BCOO((values, columns), shape=(len(values), sizes[0]))
 
     def forward(params: Any, x: Any) -> Any:
         *hidden, (w, b) = params
@@ -175,28 +206,28 @@ def jax_steps(
         log_p = jax.nn.log_softmax(forward(params, x))
         return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean()
 
-    def step(state: Any, x: Any, y: Any) -> Any:
+    def step(state: Any, rows: Any, y: Any) -> Any:
         params, v = state
-        g = jax.grad(loss)(params, x.astype(jnp.float32) / 255, y)
+        g = jax.grad(loss)(params, inputs(rows), y)
         v = jax.tree.map(lambda v, g: DECAY * v + (1 - DECAY) * g**2, v, g)
         params = jax.tree.map(lambda w, v, g: w - RATE * g / (jnp.sqrt(v) + EPS), params, v, g)
         return params, v
 
     def scan(state: Any, images: Any, labels: Any, order: Any) -> Any:
         def gathered(state: Any, rows: Any) -> tuple[Any, None]:
-            return step(state, images[rows], labels[rows]), None
+            return step(state, [part[rows] for part in images], labels[rows]), None
 
         state, _ = jax.lax.scan(gathered, state, order[:whole].reshape(-1, batch_size))
         return state if whole == count else gathered(state, order[whole:])[0]
 
     jitted_step, jitted_scan = (jax.jit(f, donate_argnums=0) for f in (step, scan))
-    on_device = (jnp.asarray(pixels), jnp.asarray(labels)) if scanned else ()
+    on_device = ([*map(jnp.asarray, images)], jnp.asarray(labels)) if scanned else ()
 
     def steps(state: Any, rng: np.random.Generator) -> Any:
         order = rng.permutation(count)
         for start in range(0, count, batch_size):
             rows = order[start : start + batch_size]
-            state = jitted_step(state, pixels.take(rows, axis=0), labels.take(rows))
+            state = jitted_step(state, [part.take(rows, axis=0) for part in images], labels[rows])
         return jax.block_until_ready(state)
 
     def epoch(state: Any, rng: np.random.Generator) -> Any:
@@ -208,6 +239,15 @@ def jax_steps(
     return Contestant(
         state, epoch if scanned else steps, lambda state, x: np.asarray(classes(state[0], x))
     )
+
+
+def _lit(pixels: Array) -> tuple[Array, Array]:
+    """Values and columns of each row's lit pixels; what fills a row up lies beyond the columns."""
+    lit = pixels > 0
+    most, wide = int(lit.sum(axis=1).max(initial=0)), pixels.shape[1]
+    columns = np.argsort(~lit, axis=1, kind="stable")[:, :most]
+    values = np.take_along_axis(pixels, columns, axis=1)
+    return values, np.where(values > 0, columns, wide).astype(np.int16)
 
 
 def bare_products(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestant:
@@ -267,6 +307,10 @@ KINDS = {
     "sklearn": Kind("scikit-learn (Adam)", "sklearn", sklearn_epochs),
     "jax": Kind("JAX, jitted step", "jax", jax_steps),
     "jax-scan": Kind("JAX, jitted epoch", "jax", partial(jax_steps, scanned=True)),
+    "jax-sparse": Kind(
+        "JAX, jitted epoch, BCOO", "jax", partial(jax_steps, scanned=True, sparse=True)
+    ),
+    "keras": Kind("Keras", "keras", keras_epochs),
     "products": Kind("bare products", "numpy", bare_products),
 }
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
@@ -308,203 +352,3 @@ def _drawn(rng: np.random.Generator, patterns: Array, n: int) -> fnnet.Split:
         lit = rng.random(block.shape, np.float32) < block
         x[start : start + 1_000] = lit * rng.integers(1, 256, block.shape, np.uint8)
     return fnnet.Split(x, y)
-
-
-def environment(threads: int) -> dict[str, str]:
-    """Environment of a process whose libraries are to use this many threads."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    return {
-        **os.environ,
-        **dict.fromkeys(names, str(threads)),
-        "XLA_FLAGS": one if threads == 1 else "",
-        "JAX_PLATFORMS": "cpu",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-
-
-def pin(threads: int) -> None:
-    """Keep this process on as many cores as it may have threads, where the system can."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-
-
-def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-class Desk:
-    """A contestant's side of the conversation: each method answers one question."""
-
-    def __init__(self, name: str, directory: str | None, samples: int) -> None:
-        self.make = KINDS[name].make
-        self.data = load(directory, samples)
-
-    def start(self, sizes: Sizes, batch_size: int) -> None:
-        """Take up a new network."""
-        self.rng = np.random.default_rng(1)
-        self.contestant = self.make(self.data.train, sizes, batch_size)
-
-    def epoch(self) -> float:
-        """Seconds that one epoch of training took."""
-        began = time.perf_counter()
-        state = self.contestant.epoch(self.contestant.state, self.rng)
-        seconds = time.perf_counter() - began
-        self.contestant = replace(self.contestant, state=state)
-        return seconds
-
-    def accuracy(self) -> float | None:
-        """Accuracy on the test split, where there are predictions."""
-        x = fnnet.as_inputs(self.data.test.x)
-        classes = self.contestant.predict(self.contestant.state, x)
-        return float(np.mean(classes == self.data.test.y)) if len(classes) else None
-
-    def latency(self, rows: int, repeats: int) -> float:
-        """Median seconds from inputs to classes, both NumPy's; of one row as a vector."""
-        x = fnnet.as_inputs(self.data.test.x[:rows])
-        x = x[0] if rows == 1 else x
-        predict, state, seconds = self.contestant.predict, self.contestant.state, []
-        for _ in range(repeats + 1):
-            began = time.perf_counter()
-            predict(state, x)
-            seconds.append(time.perf_counter() - began)
-        return median(seconds[1:])
-
-    def memory(self) -> int:
-        """Largest resident size so far, in bytes."""
-        return peak_memory()
-
-    def profile(self, sizes: Sizes, batch_size: int, steps: int) -> dict[str, float]:
-        """Where a step's time goes."""
-        return profile(self.data.train, sizes, batch_size, steps)
-
-
-def profile(split: fnnet.Split, sizes: Sizes, batch_size: int, steps: int) -> dict[str, float]:
-    """Microseconds of the parts of a training step of fnnet, and of the floors beneath them.
-
-    The calls are timed on a network and a batch of single numbers, where nothing else takes time;
-    what the network's functions take beyond products and calls is element-wise arithmetic.
-    """
-    gather, network, optimizer = _parts(split, sizes, batch_size, steps)
-    pixels, labels = np.zeros((len(split), 1), np.uint8), np.zeros(len(split), np.uint8)
-    dots = fnnet.Split(pixels, labels, divisor=255)
-    calls = _parts(dots, [1] * len(sizes), 1, steps)
-    layers, multiply = len(sizes) - 1, products(split, sizes, batch_size)
-    forward, backward = (_time(part, steps) for part in (multiply[:layers], multiply[layers:]))
-    vector, _ = fnnet.tree_ravel(fnnet.init_params(0, sizes))
-    target = np.empty_like(vector)
-    return {
-        "gather and scale": gather - calls[0],
-        "forward products": forward,
-        "backward products": backward,
-        "element-wise, network": network - forward - backward - calls[1],
-        "element-wise, optimizer": optimizer - calls[2],
-        "calls": sum(calls),
-        "step": gather + network + optimizer,
-        "floor: products": forward + backward,
-        "floor: one pass over parameters": _time([lambda: np.copyto(target, vector)], steps),
-    }
-
-
-def _parts(split: fnnet.Split, sizes: Sizes, batch_size: int, steps: int) -> list[float]:
-    """Median microseconds of a step's three calls: next batch, loss and gradient, update."""
-    clock, times = time.perf_counter, []
-    state = fnnet.rmsprop_init(fnnet.init_params(0, sizes), RATE, DECAY, EPS)
-    stream = _full_batches(split, batch_size)
-    for _ in range(steps):
-        began = clock()
-        x, y = next(stream)
-        gathered = clock()
-        _, gradient = fnnet.loss_and_grads(state.params, x, y)
-        differentiated = clock()
-        state = fnnet.rmsprop_update(state, gradient)
-        times.append((gathered - began, differentiated - gathered, clock() - differentiated))
-    return [1e6 * median(column) for column in zip(*times, strict=True)]
-
-
-def _full_batches(split: fnnet.Split, batch_size: int) -> Iterator[tuple[Array, Array]]:
-    while True:
-        for x, y in fnnet.batches(0, split, batch_size):
-            if len(x) == batch_size:
-                yield x, y
-
-
-def _time(calls: Sequence[Callable[[], Any]], steps: int) -> float:
-    """Median microseconds of making all calls once."""
-    times = []
-    for _ in range(steps):
-        began = time.perf_counter()
-        for call in calls:
-            call()
-        times.append(time.perf_counter() - began)
-    return 1e6 * median(times)
-
-
-class Worker:
-    """A contestant's process, as its parent sees it."""
-
-    def __init__(
-        self, name: str, threads: int, directory: str | None, samples: int = 60_000
-    ) -> None:
-        job = {"threads": threads, "directory": directory, "samples": samples}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, name, json.dumps(job)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment(threads),
-            text=True,
-        )
-
-    def ask(self, question: str, **arguments: Any) -> Any:
-        """The answer of a method of `Desk`.
-
-        Raises
-        ------
-        RuntimeError
-            If the contestant cannot answer, with its reason in one line.
-        """
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps([question, arguments]) + "\n")
-            self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"its process ended with status {self.process.wait()}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-        return answer["result"]
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-        self.process.terminate()
-        self.process.communicate()
-
-
-def main() -> None:
-    name, job = sys.argv[1], json.loads(sys.argv[2])
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not be taken for an answer
-    pin(job["threads"])
-    desk = Desk(name, job["directory"], job["samples"])
-    for line in sys.stdin:
-        question, arguments = json.loads(line)
-        try:
-            answer = {"result": getattr(desk, question)(**arguments)}
-        except Exception as error:  # whatever a library raises is its answer
-            answer = {"error": (str(error) or type(error).__name__).splitlines()[0]}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main()

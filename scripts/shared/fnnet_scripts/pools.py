@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import shutil
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
@@ -21,6 +23,7 @@ from concurrent.futures import (
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from importlib import import_module
+from itertools import chain, islice
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -34,6 +37,9 @@ B = TypeVar("B")
 # Called with whether one worker is wanted, alone; gives an executor and how many workers it has.
 Pool: TypeAlias = Callable[[bool], AbstractContextManager[tuple[Executor, int]]]
 
+# What a worker gives back for a chunk: results, and seconds.
+Done: TypeAlias = tuple[list[B | Exception], float]
+
 THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
@@ -43,7 +49,10 @@ ANYWHERE = {  # Open MPI refuses root, as which containers run, and more ranks t
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
-AHEAD = 3  # jobs that a worker has at hand, so that it never waits for the next
+AHEAD = 3  # chunks that a worker has at hand, so that it never waits for the next
+CHUNK = 0.1  # seconds of processor time that several short items take a worker at once,
+BUSY = 10  # or this many times as long by the clock
+MOST = 1000  # items of a chunk
 
 
 @contextmanager
@@ -164,6 +173,8 @@ def completed(
 ) -> Iterator[tuple[A, B | Exception]]:
     """Each item with work(item), or with what kept it from that, in whatever order they end.
 
+    Items that are short go to a worker several at once, so many as take a tenth of a second.
+
     Where a worker dies, its pool dies with it, and nobody knows whose fault it was. Each item that
     was under way is then tried again in a pool of its own, of one worker, as many at a time as
     there were workers: the one that kills its worker again is left out, and the rest goes on.
@@ -176,41 +187,88 @@ def completed(
     """
     left = deque(items)
     while left:
-        underway: dict[Future[B], A] = {}
+        underway: dict[Future[Done[B]], list[A]] = {}
         workers = 1
         try:
             with pool(False) as (executor, workers):
-                yield from _through(executor, AHEAD * workers, work, left, underway)
+                yield from _through(executor, workers, work, left, underway)
         except BrokenExecutor:
-            safe = [future for future in underway if future.done() and not future.exception()]
-            yield from ((underway.pop(future), future.result()) for future in safe)
-            yield from _alone(pool, work, list(underway.values()), workers)
+            yield from _finished(underway, left)
+            yield from _alone(pool, work, [*chain.from_iterable(underway.values())], workers)
         except CancelledError as error:
             raise ConnectionError("the pool is gone: start again to go on") from error
 
 
 def _through(
     executor: Executor,
-    most: int,
+    workers: int,
     work: Callable[[A], B],
     left: deque[A],
-    underway: dict[Future[B], A],
+    underway: dict[Future[Done[B]], list[A]],
 ) -> Iterator[tuple[A, B | Exception]]:
     # A queue of what is done costs the same however many are under way; `wait` asks them all.
-    done: SimpleQueue[Future[B]] = SimpleQueue()
+    done: SimpleQueue[Future[Done[B]]] = SimpleQueue()
+    size = 1
     while left or underway:
-        while left and len(underway) < most:
-            future = executor.submit(work, left[0])
-            underway[future] = left.popleft()
+        while left and len(underway) < AHEAD * workers:
+            few = max(1, min(size, len(left) // (2 * AHEAD * workers)))  # at the end one by one
+            chunk = [*islice(left, few)]
+            future = executor.submit(_each, work, chunk)
+            underway[future] = chunk
+            for _ in chunk:
+                left.popleft()
             future.add_done_callback(done.put)
         future = done.get()
         error = future.exception()
         if isinstance(error, BrokenExecutor):
             raise error
-        item = underway.pop(future)
-        if error is not None and not isinstance(error, Exception):
+        chunk = underway.pop(future)
+        if error is None:
+            results, seconds = future.result()
+            size = max(1, int(CHUNK * len(results) / max(seconds, CHUNK / MOST)))
+            left.extendleft(reversed(chunk[len(results) :]))
+            yield from zip(chunk, results, strict=False)
+        elif isinstance(error, Exception):
+            yield from ((item, error) for item in chunk)
+        else:
             raise error
-        yield item, future.result() if error is None else error
+
+
+def _each(work: Callable[[A], B], items: Sequence[A]) -> Done[B]:
+    """In a worker: results of the items until CHUNK seconds are spent, and the seconds."""
+    results: list[B | Exception] = []
+    clock, processor = time.perf_counter(), time.process_time()
+    for item in items:
+        try:
+            results.append(work(item))
+        except Exception as error:
+            results.append(_sendable(error))
+        # On a busy machine the clock runs on while others have the processor.
+        spent = max(time.process_time() - processor, (time.perf_counter() - clock) / BUSY)
+        if spent >= CHUNK:
+            break
+    return results, spent
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or, where it cannot go from one process to another, its text."""
+    try:
+        found = pickle.loads(pickle.dumps(error))
+    except Exception:
+        found = None
+    same = type(found) is type(error)
+    return error if same else RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _finished(
+    underway: dict[Future[Done[B]], list[A]], left: deque[A]
+) -> Iterator[tuple[A, B | Exception]]:
+    """What was done when a pool broke; what is left of its chunks goes back."""
+    done = [future for future in underway if future.done() and not future.exception()]
+    for future in done:
+        chunk, (results, _) = underway.pop(future), future.result()
+        left.extendleft(reversed(chunk[len(results) :]))
+        yield from zip(chunk, results, strict=False)
 
 
 def _alone(

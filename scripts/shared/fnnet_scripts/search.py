@@ -233,8 +233,9 @@ def keep(folder: Path, result: Result) -> None:
     try:
         part.write_bytes((json.dumps({"job": _plain_job(result.job), **numbers}) + "\n").encode())
         os.replace(part, target)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
 
 
 def remove_parts(folder: Path) -> None:

@@ -118,12 +118,12 @@ def _field(title: str, found: Sequence[Entry]) -> list[str]:
 
 def _attribute(entry: Entry, types: Mapping[str, str]) -> list[str]:
     names = _split(entry)
-    kinds = [types[name] for name in names if name in types][:1]
+    kinds = {types[name] for name in names if name in types}
     first, *others = names
     return [
         f".. py:attribute:: {first}",
         *(f"                  {name}" for name in others),
-        *(f"   :type: {kind}" for kind in kinds),
+        *(f"   :type: {kind}" for kind in kinds if len(kinds) == 1),
         "   :no-contents-entry:",
         "",
         *(f"   {line}".rstrip() for line in (entry.kind, *entry.text) if line),

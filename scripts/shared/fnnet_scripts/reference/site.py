@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +14,8 @@ from fnnet_scripts.reference.docstrings import rest_of
 from fnnet_scripts.reference.mathematics import drawn
 from fnnet_scripts.reference.names import attributes_of, signature_of
 from fnnet_scripts.reference.sources import write_sources
+
+NEEDS = ("sphinx", "furo", "myst_parser", "ziamath")  # which the extra "docs" brings
 
 STYLE = """
 .math { overflow-x: auto; overflow-y: hidden; }
@@ -57,6 +60,8 @@ def make_site(root: Path, out: Path, status: TextIO | None, warning: TextIO) -> 
     status : where Sphinx says what it does
     warning : where it complains
     """
+    for name in NEEDS:  # Sphinx itself would tell of a missing extension at length
+        import_module(name)
     from sphinx.application import Sphinx
     from sphinx.util.console import nocolor
 

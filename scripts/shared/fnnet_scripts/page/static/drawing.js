@@ -6,6 +6,7 @@ import {
 } from "./showing.js";
 
 const at = (id) => document.getElementById(id);
+const bars = document.querySelector("table.bars");
 const canvas = at("canvas"), pen = canvas.getContext("2d");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -24,7 +25,7 @@ export function begin(described, own = false) {
   at("examples").replaceChildren(...network.examples.slice(0, 20).map(example));
   at("start-from").hidden = !network.examples.length;
   const short = network.classes.every((name) => name.length < 3);
-  document.querySelector(".bars").classList.toggle("short", short);
+  bars.classList.toggle("short", short);
   at("bars").replaceChildren(...network.classes.map(bar));
   at("labels").classList.toggle("long", !short);
   at("hint").textContent = invitation();
@@ -70,7 +71,9 @@ canvas.addEventListener("pointermove", (event) => {
 });
 for (const name of ["pointerup", "pointercancel"]) {
   canvas.addEventListener(name, (event) => {
-    if (current?.id === event.pointerId) current = null;
+    if (current?.id !== event.pointerId) return;
+    current = null;
+    paint(); // in one piece: pieces drawn over each other have harder edges
   });
 }
 canvas.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false });
@@ -183,6 +186,7 @@ function changed(event) {
 
 async function follow() {
   asking = true;
+  bars.setAttribute("aria-busy", true);
   while (since !== null) {
     const start = since;
     since = null;
@@ -194,6 +198,7 @@ async function follow() {
     }
   }
   asking = false;
+  bars.setAttribute("aria-busy", false);
 }
 
 function example(text, i) {
@@ -222,6 +227,11 @@ function bar(name) {
   return row;
 }
 
+// Text that stays the same costs no layout, and is not read out again.
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 function show(result) {
   answer = result;
   drawInk(at("seen"), bytes(result.image), network.side);
@@ -233,9 +243,9 @@ function show(result) {
     const share = blank ? 0 : (logits[k] - from) / reach;
     row.querySelector(".fill").style.width = `${100 * share}%`;
     const value = row.querySelector("span");
-    value.textContent = blank ? "" : number(logits[k]);
+    write(value, blank ? "" : number(logits[k]));
     value.style.left = `calc(${share < 0.3 ? 100 * share : 0}% + 5px)`;
-    row.cells[2].textContent = blank ? "" : percent(p[k]);
+    write(row.cells[2], blank ? "" : percent(p[k]));
     row.classList.toggle("guess", !blank && k === guess);
     row.classList.toggle("wrong", !blank && k === guess && label !== null && label !== guess);
     row.classList.toggle("true", !blank && k === label);
@@ -243,7 +253,7 @@ function show(result) {
   });
   const sure = p[guess] > 0.9 ? "" : p[guess] > 0.5 ? ", perhaps" : ", hardly sure";
   const text = blank ? `${invitation()}.` : `${network.classes[guess]}${sure} (${percent(p[guess])})`;
-  if (at("verdict").textContent !== text) at("verdict").textContent = text;
+  write(at("verdict"), text);
   result.hidden.forEach((values, i) => {
     const grid = at("hidden").children[i].querySelector("canvas");
     drawUnits(grid, blank ? values.map(() => 0) : values, network.columns[i], dark.matches);

@@ -5,20 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tests.scripts.drawn_digits import DIGITS
-
 Mask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float32]
 Pixel = tuple[int, int]
 
 AROUND = ((1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1))
 LARGER = 4  # times, before an image is thinned: its edges are then smooth
-
-
-def strokes_of_class(k: int) -> list[Points]:
-    """The strokes that stand in `drawn_digits`."""
-    paths = [[point.split(",") for point in stroke.split()] for stroke in DIGITS[k]]
-    return [np.array(path, np.float32) / np.float32(100) for path in paths]
 
 
 def strokes_of(
