@@ -700,6 +700,7 @@ def test_the_embedded_digits_are_small() -> None:
         ("win32", {}, "home/.cache/fnnet"),
         ("linux", {"FNNET_CACHE": "{}/own", "XDG_CACHE_HOME": "{}/xdg"}, "own"),
         ("linux", {"FNNET_CACHE": "~/own"}, "home/own"),
+        ("linux", {"XDG_CACHE_HOME": "~/xdg"}, "home/xdg/fnnet"),
     ],
 )
 def test_the_cache_lies_where_the_platform_keeps_caches(
