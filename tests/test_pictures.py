@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -94,6 +95,26 @@ def squared(page: Page) -> Page:
     return page
 
 
+def boxed(page: Page) -> Page:
+    """A digit in a box that a thin pen drew around it."""
+    page[52:54, 100:300] = page[248:250, 100:300] = 60
+    page[52:250, 100:102] = page[52:250, 298:300] = 60
+    return page
+
+
+def grained(page: Page) -> Page:
+    """A strip of wood beside the page."""
+    y, x = np.mgrid[:HEIGHT, :40]
+    page[:, :40] = 100 + 40 * np.sin(y / 5) + 20 * np.sin(x / 2)
+    return page
+
+
+def round_shadow() -> Page:
+    """The shadow of a thing that is narrower than the page."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.where(((y - 230) / 60) ** 2 + ((x - 330) / 50) ** 2 < 1, 0.6, 1.0)
+
+
 def coloured(digit: int) -> Page:
     ink_at = cover(digit)[..., None]
     return np.array([0.0, 102.0, 0.0]) * (1 - ink_at) + np.array([200.0, 0.0, 0.0]) * ink_at
@@ -121,6 +142,10 @@ KINDS: dict[str, Callable[[int], Page]] = {
     "table": lambda i: with_table(drawn(i)),
     "ruled": lambda i: ruled(drawn(i)),
     "squared": lambda i: squared(drawn(i)),
+    "ruled as dark as ink": lambda i: ruled(drawn(i), INK),
+    "in a drawn box": lambda i: boxed(drawn(i)),
+    "beside wood": lambda i: grained(drawn(i)),
+    "long picture": lambda i: np.pad(drawn(i), ((0, 0), (0, 1400)), mode="edge"),
     "red on green": coloured,
     "pencil": lambda i: drawn(i, 225.0, 185.0) + noise(6),
     "chalk": chalk,
@@ -210,6 +235,24 @@ def test_pictures_of_embedded_digits_are_read_by_a_network_of_them() -> None:
     assert fnnet.evaluate(last.state.params, seen).accuracy > 0.8
 
 
+def test_tiny_writing_is_found_where_there_is_no_other() -> None:
+    inside = []
+    for digit in SLIM:
+        page = np.full((1500, 2000), PAPER)
+        page[1000:1300, 300:700] = drawn(digit, size=60)
+        found = read_picture(pixels(page + noise(4, page.shape)), MNIST).found
+        inside.append(len(found) == 1 and 1060 < found[0].box[0] < found[0].box[2] < 1140)
+    assert sum(inside) >= 9
+
+
+def test_a_shadow_beside_the_writing_is_no_ink() -> None:
+    for digit in SLIM[:5]:
+        plain = read_picture(pixels(drawn(digit)), MNIST)
+        shaded = read_picture(pixels(drawn(digit) * round_shadow()), MNIST)
+        assert shaded.refusal is None
+        assert alike(plain.found[0].image, shaded.found[0].image, 0.85)
+
+
 def test_strokes_that_hang_apart_are_one_object() -> None:
     page = np.full((300, 300), PAPER)
     page[60:75, 100:200] = INK  # the bar of a 5
@@ -290,6 +333,18 @@ def test_areas_and_patterns_are_no_writing_but_may_be_garments(kind: str) -> Non
         assert garments == [None] * 10
 
 
+def test_triangles_of_any_shape_are_no_writing() -> None:
+    from PIL import ImageDraw
+
+    answered = 0
+    for seed in range(30):
+        sheet = Image.new("L", (WIDTH, HEIGHT), int(PAPER))
+        corners = np.random.default_rng(seed).uniform(60, 240, (3, 2))
+        ImageDraw.Draw(sheet).polygon([tuple(corner) for corner in corners], fill=int(INK))
+        answered += read_picture(np.asarray(sheet), MNIST).refusal is None
+    assert answered <= 2  # the thinnest may be strokes
+
+
 def test_ink_that_runs_off_the_edge_is_refused() -> None:
     page = pixels(drawn(0))
     cut = read_picture(page[:, 200:], MNIST)
@@ -360,6 +415,28 @@ def test_lines_go_and_a_stroke_that_crosses_them_stays() -> None:
     lone = np.zeros((120, 200), np.float32)
     lone[60, 60:120] = 100  # as thin as a line, but it ends
     np.testing.assert_array_equal(without_lines(lone), lone)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 77, (1, 6), (9, 1), (12, 5)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 3), (40, 31)])
+def test_extremes_in_windows_are_scipys(
+    shape: tuple[int, int], size: int | tuple[int, int]
+) -> None:
+    from scipy import ndimage
+
+    plane = np.random.default_rng(0).random(shape, np.float32)
+    window = (size, size) if isinstance(size, int) else size
+    for ours, theirs in (
+        (windows.highest, ndimage.maximum_filter),
+        (windows.lowest, ndimage.minimum_filter),
+        (windows.opened, ndimage.grey_opening),
+        (windows.closed, ndimage.grey_closing),
+    ):
+        np.testing.assert_array_equal(ours(plane, size), theirs(plane, window, mode="nearest"))
+    if isinstance(size, int) and size % 2:
+        beyond = ndimage.grey_closing(np.pad(plane, 2 * size, mode="edge"), window)
+        inner = slice(2 * size, -2 * size)
+        np.testing.assert_array_equal(windows.filled(plane, size), beyond[inner, inner])
 
 
 def test_sizes_change_by_means() -> None:
@@ -501,3 +578,12 @@ def test_folders_and_pipes_are_refused_and_not_waited_for(tmp_path: Path) -> Non
             open_picture(tmp_path / "pipe")
     with pytest.raises(FileNotFoundError):
         open_picture(tmp_path / "absent.png")
+
+
+def test_what_is_missing_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fnnet.pictures.reading.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pictures need SciPy: pip install scipy"):
+        read_picture(pixels(drawn(0)), MNIST)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match="pictures need Pillow: pip install pillow"):
+        open_picture("a.png")

@@ -84,8 +84,9 @@ def load_mnist(
     ----------
     directory : str or path-like, optional
         A folder that holds the files, gzipped or unpacked, under their published names or others
-        that are common (``train-images.idx3-ubyte``, say), or into which to download them (made
-        if absent). ``~`` is the home folder. Without a directory, the cache.
+        that are common (``train-images.idx3-ubyte``, say), or that torchvision downloads to, or
+        into which to download them (made if absent). ``~`` is the home folder. Without a
+        directory, the cache.
     download : bool
         Whether to download what is absent or damaged. Without it, nothing touches the network.
     progress : bool
@@ -309,7 +310,7 @@ def load_source(
     download = download and (mirrors is not None or bool(order))
     arrays = []
     for file, shape in zip(source.files, _shapes(source), strict=True):
-        found = _find(file, shape, given, cached)
+        found = _find(source, file, shape, given, cached)
         if isinstance(found, IDXError | None) and not download:
             raise found or _absent(source, given, cached)
         if isinstance(found, IDXError | None):
@@ -360,17 +361,19 @@ def _shapes(source: Source) -> Iterator[tuple[int, ...]]:
 
 
 def _find(
-    file: RemoteFile, shape: tuple[int, ...], given: Path | None, cached: Path
+    source: Source, file: RemoteFile, shape: tuple[int, ...], given: Path | None, cached: Path
 ) -> Images | IDXError | None:
     """Return the first good copy of `file`; else what is wrong with a damaged one; else None."""
     damage = None
-    for folder in (given, cached) if given else (cached,):
+    # torchvision has a folder raw in a folder of the data set's name.
+    theirs = given / source.title.replace("-", "") / "raw" if given else cached
+    for folder in (given, theirs, cached) if given else (cached,):
         for path in (folder / name for name in _names_of(file)):
             if path.is_file():
                 try:
                     array = _read(path, file, shape)
                 except IDXError as error:
-                    if folder == given and _is_idx(path):
+                    if given and folder in (given, theirs) and _is_idx(path):
                         # Several sets share these names: a user's file is not ours to replace.
                         reason = f"{error}; intact, so perhaps of another data set"
                         raise IDXError(reason) from error

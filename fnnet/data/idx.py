@@ -39,8 +39,9 @@ _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _INPUT = 1 << 13  # bytes that are given to zlib at once
 _PIECE = 1 << 16  # and the most that it gives back
-_MAX_EMPTY = 1000  # gzip members without contents: a loop over them would have no end
-_MAX_PADDING = 1 << 20  # zeros after a gzip member: tapes are padded, by far less
+_SMALL = 100  # bytes in a gzip member, below which it costs more than it holds
+_MAX_SMALL = 1000  # such members: a loop over them would have no end
+_MAX_PADDING = 1 << 20  # zeros after all gzip members: tapes are padded, by far less
 
 
 class IDXError(ValueError):
@@ -203,7 +204,7 @@ def _members(raw: BinaryIO) -> Iterator[bytes]:
     """
     import zlib
 
-    packed, empty = raw.read(_INPUT), 0
+    packed, small, zeros = raw.read(_INPUT), 0, 0
     while packed:
         member, size = zlib.decompressobj(zlib.MAX_WBITS | 16), 0
         while not member.eof:
@@ -213,23 +214,23 @@ def _members(raw: BinaryIO) -> Iterator[bytes]:
             packed = member.unconsumed_tail or (b"" if member.eof else raw.read(_INPUT))
             size += len(piece)
             yield piece
-        empty += size == 0
-        if empty > _MAX_EMPTY:
-            raise EOFError(f"more than {_MAX_EMPTY} empty members")
-        packed = _without_padding(member.unused_data or raw.read(_INPUT), raw)
+        small += size < _SMALL
+        if small > _MAX_SMALL:
+            raise EOFError(f"more than {_MAX_SMALL} members of fewer than {_SMALL} bytes")
+        packed, zeros = _without_padding(member.unused_data or raw.read(_INPUT), raw, zeros)
 
 
-def _without_padding(packed: bytes, raw: BinaryIO) -> bytes:
-    """What follows the zeros after a member; empty at the end of the file."""
-    zeros = 0
+def _without_padding(packed: bytes, raw: BinaryIO, zeros: int) -> tuple[bytes, int]:
+    """What follows the zeros after a member, empty at the end of the file; and all zeros so far."""
     while packed:
-        if rest := packed.lstrip(b"\0"):
-            return rest
-        zeros += len(packed)
+        rest = packed.lstrip(b"\0")
+        zeros += len(packed) - len(rest)
         if zeros > _MAX_PADDING:
-            raise EOFError(f"more than {_MAX_PADDING} zeros after a member")
+            raise EOFError(f"more than {_MAX_PADDING} zeros after its members")
+        if rest:
+            return rest, zeros
         packed = raw.read(_INPUT)
-    return b""
+    return b"", zeros
 
 
 @contextmanager

@@ -5,7 +5,7 @@ object into the form of the data set that a network was trained on; `plot_readin
 A network of digits calls everything a digit: letters, stars and scribbles look like digits to it.
 What is no writing at all (areas, patterns, pieces of photographs) is refused.
 
-Needs SciPy, and Pillow for files: ``pip install scipy pillow``.
+It needs SciPy, and Pillow for files: ``pip install scipy pillow``, or fnnet's extra ``pictures``.
 """
 
 from fnnet.pictures.figure import plot_readings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -91,6 +92,8 @@ def read_picture(pixels: Pixels, form: Form) -> Reading:
     ------
     ValueError
         If the pixels have another shape, no pixel, or values beyond 0 and 255.
+    ImportError
+        If SciPy is not installed.
 
     Examples
     --------
@@ -109,6 +112,8 @@ def read_picture(pixels: Pixels, form: Form) -> Reading:
         plane = image.astype(np.float32)
         whole = Found((0.0, 0.0, float(form.side), float(form.side)), image, None)
         return Reading((whole,), None, Steps(plane, plane, plane > 0, 1.0))
+    if find_spec("scipy") is None:
+        raise ImportError("pictures need SciPy: pip install scipy")
     reading = _read(pixels, form)
     hints = reading.steps.contrast.max() > FAINTEST
     if not reading.found and hints and side_of(pixels) > 1.5 * SIDE:

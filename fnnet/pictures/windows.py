@@ -1,8 +1,7 @@
 """Greatest and least values in windows, openings and closings: morphology of planes and masks.
 
-A window of 2^k points is the greater of two of half its size, so a window costs as many passes as
-its size has bits. Windows end where the plane ends; nothing depends on how dark what lies beyond
-would be.
+The greatest value of a window is the greater one of two windows of half its size, so a window costs
+as many passes as its size has bits. Windows end where the plane ends.
 """
 
 from __future__ import annotations

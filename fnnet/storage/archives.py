@@ -95,6 +95,9 @@ def _check_header(text: bytes, limit: int) -> None:
     most = min(limit // 8, LONGEST_OLD_HEADER if old else LONGEST_HEADER)
     if len(text) > most:
         raise CheckpointError(f"its header has {len(text):,} bytes, expected at most {most:,}")
+    # A history of numbers has a dictionary in some hundred bytes, and a name in some thirty.
+    if old and 30 * (text.count(b"[") + text.count(b"{")) + 5 * text.count(b'"') > len(text):
+        raise CheckpointError("its header holds more than numbers of a history")
 
 
 def array_of(

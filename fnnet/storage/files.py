@@ -25,7 +25,10 @@ _RETRIES = 6  # of a rename that is refused, while a virus scanner reads the new
 _PAUSE = 0.01  # seconds before the first of them; doubles
 _HELD = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY)
 # What disks answer that have nothing to sync; a fault of the disk (EIO, ENOSPC) is another answer.
-_UNSYNCED = (errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.ENOTSUP, errno.EOPNOTSUPP)
+_UNSYNCED = (
+    *(errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.ENOTSUP, errno.EOPNOTSUPP),
+    *(errno.EPERM, errno.EACCES, errno.EROFS),
+)
 
 
 @dataclass(frozen=True, slots=True)

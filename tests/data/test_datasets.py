@@ -492,6 +492,8 @@ def test_an_image_without_two_sides_is_not_transposed(source: Source) -> None:
 OTHER_NAMES = {
     "Kaggle's": ("train-images.idx3-ubyte", False),
     "Kaggle's, packed": ("train-images.idx3-ubyte.gz", True),
+    "torchvision's": ("Tiny/raw/train-images-idx3-ubyte", False),
+    "torchvision's, packed": ("Tiny/raw/train-images-idx3-ubyte.gz", True),
     "in a folder": ("train-images-idx3-ubyte/train-images-idx3-ubyte", False),
     "in a folder, Kaggle's": ("train-images.idx3-ubyte/train-images.idx3-ubyte", False),
     "unpacked": ("train-images-idx3-ubyte", False),
@@ -513,7 +515,7 @@ def test_a_file_that_others_packed_or_named_is_told_by_its_contents(
     (folder / TRAIN_X).unlink()
     name, packed = OTHER_NAMES[how]
     path = folder / name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(plain, 1) if packed else plain)
     if right:
         dataset = load_source(source, folder)

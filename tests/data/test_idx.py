@@ -223,13 +223,15 @@ def test_padding_after_gzip_data_is_read_over(path: Path, content: bytes) -> Non
 @pytest.mark.parametrize(
     ("tail", "problem"),
     [
-        (bytes((1 << 20) + 1), "more than 1048576 zeros after a member"),
-        (bytes(64 << 20), "more than 1048576 zeros after a member"),
-        (bytes(64 << 20) + WHOLE, "more than 1048576 zeros after a member"),
-        (gzip.compress(b"") * 100_000, "more than 1000 empty members"),
+        (bytes((1 << 20) + 1), "more than 1048576 zeros after its members"),
+        (bytes(64 << 20), "more than 1048576 zeros after its members"),
+        (bytes(64 << 20) + WHOLE, "more than 1048576 zeros after its members"),
+        ((bytes(1 << 18) + gzip.compress(b"")) * 400, "more than 1048576 zeros after its members"),
+        (gzip.compress(b"") * 100_000, "more than 1000 members of fewer than 100 bytes"),
+        (gzip.compress(b"1") * 100_000, "more than 1000 members of fewer than 100 bytes|more than"),
         (bytes(100) + b"junk", "incorrect header check"),
     ],
-    ids=["a byte too much", "64 MiB", "64 MiB between members", "empty members", "junk"],
+    ids=["one too many", "64 MiB", "between two", "between many", "empty", "of a byte", "junk"],
 )
 def test_what_has_no_end_after_gzip_data_is_refused_at_once(
     path: Path, tail: bytes, problem: str

@@ -166,6 +166,20 @@ def test_a_history_in_a_header_of_version_1_may_be_longer(path: Path) -> None:
         refused(path, "its header has .* bytes, expected at most 1,048,576")
 
 
+@pytest.mark.parametrize("piece", [b"[],", b'{"":{}},', b'{"a":1},', b'"a","b",'])
+def test_a_header_of_version_1_that_is_no_history_is_refused_unparsed(
+    path: Path, piece: bytes
+) -> None:
+    start = b'{"format": "fnnet checkpoint", "version": 1, "history": ['
+    put(path, [(HEADER, start + piece * 100_000 + b"0]}")])
+    refused(path, "its header holds more than numbers of a history")
+    names = "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds"
+    rows = [dict.fromkeys(names, 0)] * 10_000
+    text = start[:-1] + json.dumps(rows).encode() + b"}"
+    put(path, [(HEADER, text)])
+    assert members_of(path, LIMIT, HEADER)[HEADER] == text
+
+
 def test_an_archive_without_a_header_is_refused(path: Path) -> None:
     put(path, [("other.json", b"{}")])
     refused(path, r"expected a member header\.json, got \['other\.json'\]")

@@ -132,7 +132,7 @@ def test_a_rename_that_fails_for_another_reason_is_not_tried_again(
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM])
 def test_a_disk_that_has_nothing_to_sync_gets_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
