@@ -328,7 +328,7 @@ def cache_folder() -> Path:
     if own := os.environ.get("FNNET_CACHE"):
         return _expanded("FNNET_CACHE", own)
     if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "fnnet"
+        return _expanded("XDG_CACHE_HOME", xdg) / "fnnet"
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "fnnet"
     try:
