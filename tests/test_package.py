@@ -19,7 +19,7 @@ pytest.importorskip("hatchling", reason="building needs hatchling")
 pytest.importorskip("pip", reason="installing needs pip")
 
 ROOT = Path(__file__).parents[1]
-LARGEST = 300_000  # bytes of the wheel: scripts/README.md says so
+LARGEST = 350_000  # bytes of the wheel: scripts/README.md says so
 BUILD = """
 import sys
 from hatchling import build

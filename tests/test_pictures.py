@@ -25,6 +25,7 @@ from fnnet.pictures import (  # noqa: E402
     open_picture,
     plot_readings,
     read_picture,
+    windows,
 )
 from fnnet.pictures.lines import without_lines  # noqa: E402
 from fnnet.pictures.scaling import fit, reduce, resize  # noqa: E402

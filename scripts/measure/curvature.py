@@ -4,7 +4,8 @@
 
 By matrix products alone the Hessian's would take 1.5 times as long for one hidden layer behind wide
 inputs, and 2.7 times for many layers. The three are called in turn, and the table has the medians
-of the ratios, so that a machine that is busy now and then spoils little.
+of the ratios, so that a machine that is busy now and then spoils little. A last line has the
+gradients of single samples: `grads` of an ensemble of equal members, beside a loop.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import os
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from itertools import product
 from statistics import median
@@ -56,6 +58,36 @@ def ratios(
     return median(times[:, 0].tolist()), float(hessian), float(gauss_newton)
 
 
+def of_each_sample(n: int, rounds: int) -> str:
+    """What the gradients of n samples cost, in one call and in a loop."""
+    params, rng = fnnet.init_params(0, NETWORKS[0]), np.random.default_rng(0)
+    x = rng.random((n, NETWORKS[0][0]), np.float32)
+    y = rng.integers(0, NETWORKS[0][-1], n)
+    members = fnnet.Params(
+        tuple(
+            fnnet.Layer(*(np.broadcast_to(leaf, (n, *leaf.shape)) for leaf in (layer.w, layer.b)))
+            for layer in params.layers
+        )
+    )
+
+    def at_once() -> fnnet.Params:
+        return fnnet.grads(members, x[:, None], y[:, None])
+
+    def loop() -> list[fnnet.Params]:
+        return [fnnet.grads(params, x[i : i + 1], y[i : i + 1]) for i in range(n)]
+
+    tracemalloc.start()
+    size = sum(leaf.nbytes for leaf in fnnet.tree_leaves(at_once()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    times = np.array([[seconds(work) for work in (at_once, loop)] for _ in range(rounds)])
+    return (
+        f"Gradients of {n} samples, {dashed(NETWORKS[0])}: {np.median(times[:, 0]) * 1e3:.1f} ms, "
+        f"{np.median(times[:, 0] / times[:, 1]):.2f} of a loop; at most {peak / 1e6:.1f} MB at "
+        f"once, of which the result has {size / 1e6:.1f}"
+    )
+
+
 def run(settings: argparse.Namespace) -> None:
     rows, points = [], [*product(NETWORKS, ("relu", "tanh"), settings.batch_sizes)]
     for sizes, activation, n in counted(points, len(points), "point"):
@@ -65,6 +97,7 @@ def run(settings: argparse.Namespace) -> None:
         rows.append([name, activation, str(n), *shown])
     header = ["network", "activation", "batch", "grads, ms", "Hessian", "Gauss-Newton"]
     print(table(header, rows))
+    print(of_each_sample(64, settings.rounds))
     threads = os.environ.get("OMP_NUM_THREADS", "all")
     print(f"NumPy {np.__version__}, float32, {threads} threads, {processor()}")
 
