@@ -12,7 +12,7 @@ import numpy.typing as npt
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 
 # A decorator: what is too small for a float is zero and no fault, whatever the caller's errstate.
-underflow_is_zero = np.errstate(under="ignore")
+underflow_is_zero: np.errstate = np.errstate(under="ignore")
 
 
 def whole_number(name: str, value: int, least: int) -> int:
