@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -316,3 +317,20 @@ def test_a_target_that_is_out_of_reach_is_said() -> None:
     assert done.stderr.endswith(
         "no contestant got there: give more --epochs, or a lower --target\n"
     )
+
+
+def test_the_step_by_hand_is_fnnets() -> None:
+    tiny: Any = load("tiny")
+    rng = np.random.default_rng(0)
+    x, y = rng.random((5, 4), np.float32), rng.integers(0, 3, 5).astype(np.uint8)
+    ours, by_hand = (tiny.STEPS[name][1]((4, 6, 6, 3), x, y) for name in ("fnnet", "by hand"))
+    for _ in range(5):
+        vector = fnnet.tree_ravel(ours().params)[0]
+        np.testing.assert_allclose(by_hand(), vector, rtol=2e-4, atol=1e-6)
+
+
+def test_tiny_networks_have_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("tiny").main(["--rounds", "1"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split("|")[1].strip() for row in rows[2:5]] == ["4-16-3", "64-128-10", "8-64-64-4"]
+    assert all(float(row.split("|")[-2]) > 0.5 for row in rows[2:5])
