@@ -77,7 +77,7 @@ __all__ = [
 
 # What goes beyond networks, gradients, optimizers and batches is imported when a name of it is
 # first asked for: files and downloads need half of the standard library. `import fnnet` takes 1.3
-# times as long as `import numpy` so, and 1.6 times with all names.
+# times as long as `import numpy` so, and 1.9 times with all names.
 _LATER = {
     "fnnet.records": ("Epoch", "Evaluation", "Metrics"),
     "fnnet.evaluation": ("evaluate",),

@@ -633,15 +633,12 @@ def test_ten_thousand_requests_leave_memory_where_it_was() -> None:
 
 
 def test_ctrl_c_ends_it_with_one_line() -> None:
-    command = [sys.executable, str(path_of("draw")), "--no-browser"]
+    # What runs in the background of a shell ignores Ctrl-C, and so would its children.
+    heed = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL)"
+    command = [sys.executable, "-c", f"{heed}; os.execv(sys.argv[1], sys.argv[1:])"]
+    command += [sys.executable, str(path_of("draw")), "--no-browser"]
     process = subprocess.Popen(
-        command,
-        env=environment("draw"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # What runs in the background of a shell ignores Ctrl-C, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        command, env=environment("draw"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -474,7 +474,7 @@ def test_jobs_that_are_left_out_are_named_and_the_rest_is_kept(
             bad = each.hidden == (6, 5)
             yield each, RuntimeError("it killed its worker twice") if bad else search.fit(each)
 
-    monkeypatch.setattr(pool, "completed", most)
+    monkeypatch.setattr(search, "completed", most)
     options = ["--out", str(tmp_path), *SMALL, "--learning-rates", "0.01", "--workers", "1"]
     assert pool.main(options) == 1
     printed = capsys.readouterr()
