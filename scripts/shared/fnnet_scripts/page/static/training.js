@@ -70,7 +70,15 @@ form.addEventListener("change", () => {
 
 // ---- the run
 
-async function rewind() {
+let begun = Promise.resolve();  // one after another: the last settings are the run's
+
+function rewind() {
+  const mine = begun.then(fresh);
+  begun = mine.catch(() => {});
+  return mine;
+}
+
+async function fresh() {
   stop();
   say("");
   while (busy) await new Promise((done) => setTimeout(done, 10));
@@ -133,8 +141,15 @@ function buttons() {
   at("use-run").disabled = running || !run;
 }
 
-at("start").addEventListener("click", () => (running ? stop() : run && !busy && start()));
-at("step").addEventListener("click", () => run && !busy && epoch());
+at("start").addEventListener("click", async () => {
+  if (running) return stop();
+  await begun;
+  if (run && !busy && !running) start();
+});
+at("step").addEventListener("click", async () => {
+  await begun;
+  if (run && !busy && !running) epoch();
+});
 at("rewind").addEventListener("click", () => attempt(rewind));
 addEventListener("keydown", (event) => {
   if (at("train").hidden || event.key !== " " || event.target !== document.body) return;
