@@ -259,10 +259,7 @@ def grads(
     >>> grads(init_params(0, (3, 2)), np.zeros((4, 3)), [0, 1, 1, 1]).layers[0].b
     array([ 0.25, -0.25], dtype=float32)
     """
-    b = arguments.batch(params, x, y, weights)
-    done = forward_pass(params, b.x, b.masks)
-    p = output_of(params.output).predictions(done.logits)
-    return backward_pass(params, done, b.masks, logits_grads(p, b))[0]
+    return _gradients(params, arguments.batch(params, x, y, weights))[0]
 
 
 @underflow_is_zero
@@ -352,9 +349,7 @@ def input_grads(
     (4, 3)
     """
     b = arguments.batch(params, x, y, weights)
-    done = forward_pass(params, b.x, b.masks)
-    p = output_of(params.output).predictions(done.logits)
-    _, dz = backward_pass(params, done, b.masks, logits_grads(p, b))
+    _, dz = _gradients(params, b)
     dx: FloatArray = dz @ params.layers[0].w.mT
     return dx if dx.ndim == b.x.ndim else dx.sum(axis=tuple(range(dx.ndim - b.x.ndim)))
 
@@ -439,6 +434,13 @@ def _losses(params: Params, b: Batch) -> FloatArray:
 
 def _mean(losses: FloatArray, b: Batch) -> float:
     return float((b.s * losses).sum() / b.total)  # (4)
+
+
+def _gradients(params: Params, b: Batch) -> tuple[Params, FloatArray]:
+    """What `backward_pass` returns for the network's own loss, which is not computed itself."""
+    done = forward_pass(params, b.x, b.masks)
+    p = output_of(params.output).predictions(done.logits)
+    return backward_pass(params, done, b.masks, logits_grads(p, b))
 
 
 def logits_grads(p: FloatArray, b: Batch) -> FloatArray:
