@@ -17,12 +17,20 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from statistics import median
-from typing import Any
 
 import numpy as np
-from fnnet_scripts.contestants import DECAY, EPS, RATE, Array, version_of
+from fnnet_scripts.contestants import (
+    DECAY,
+    EPS,
+    RATE,
+    Array,
+    jax_network,
+    torch_network,
+    version_of,
+)
 from fnnet_scripts.options import Parser, at_least, exit_code
 from fnnet_scripts.wording import dashed, processor, table
 
@@ -96,22 +104,7 @@ def jax_step(sizes: Sequence[int], x: Array, y: Array) -> Step:
     import jax
     import jax.numpy as jnp
 
-    def loss(params: Any, x: Any, y: Any) -> Any:
-        *hidden, (w, b) = params
-        for hidden_w, hidden_b in hidden:
-            x = jax.nn.relu(x @ hidden_w + hidden_b)
-        log_p = jax.nn.log_softmax(x @ w + b)
-        return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean()
-
-    def update(state: Any, x: Any, y: Any) -> Any:
-        params, v = state
-        g = jax.grad(loss)(params, x, y)
-        v = jax.tree.map(lambda v, g: DECAY * v + (1 - DECAY) * g**2, v, g)
-        return jax.tree.map(lambda w, v, g: w - RATE * g / (jnp.sqrt(v) + EPS), params, v, g), v
-
-    first = fnnet.init_params(0, sizes).layers
-    params = [(jnp.array(layer.w), jnp.array(layer.b)) for layer in first]
-    state = params, jax.tree.map(jnp.zeros_like, params)
+    state, _, update = jax_network(sizes)
     batch = jnp.asarray(x), jnp.asarray(y.astype(np.int32))
     jitted = jax.jit(update, donate_argnums=0)
 
@@ -127,20 +120,8 @@ def torch_step(sizes: Sequence[int], x: Array, y: Array) -> Step:
     import torch
 
     torch.set_num_threads(1)
-    model = torch.nn.Sequential()
-    for i, o in pairwise(sizes):
-        model.extend([torch.nn.Linear(i, o), torch.nn.ReLU()])
-    model.pop(-1)
-    optimizer = torch.optim.RMSprop(model.parameters(), lr=RATE, alpha=DECAY, eps=EPS)
-    loss = torch.nn.CrossEntropyLoss()
-    inputs, labels = torch.from_numpy(x), torch.from_numpy(y.astype(np.int64))
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss(model(inputs), labels).backward()
-        optimizer.step()
-
-    return step
+    _, step = torch_network(sizes)
+    return partial(step, torch.from_numpy(x), torch.from_numpy(y.astype(np.int64)))
 
 
 STEPS: dict[str, tuple[str, Callable[[Sequence[int], Array, Array], Step]]] = {

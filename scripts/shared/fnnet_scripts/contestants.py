@@ -69,6 +69,28 @@ def fnnet_ragged(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestan
     return replace(fnnet_steps(split, sizes, batch_size), epoch=epoch)
 
 
+def torch_network(sizes: Sizes) -> tuple[Any, Callable[[Any, Any], None]]:
+    """PyTorch's module, and a step of it on inputs and labels."""
+    import torch
+
+    model = torch.nn.Sequential()
+    for layer in fnnet.init_params(0, sizes).layers:
+        linear = torch.nn.Linear(*layer.w.shape)
+        linear.weight.data.copy_(torch.from_numpy(layer.w.T.copy()))
+        linear.bias.data.copy_(torch.from_numpy(layer.b.copy()))
+        model.extend([linear, torch.nn.ReLU()])
+    model.pop(-1)
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=RATE, alpha=DECAY, eps=EPS)
+    loss = torch.nn.CrossEntropyLoss()
+
+    def step(x: Any, y: Any) -> None:
+        optimizer.zero_grad()
+        loss(model(x), y).backward()
+        optimizer.step()
+
+    return model, step
+
+
 def torch_steps(
     split: fnnet.Split,
     sizes: Sizes,
@@ -85,22 +107,9 @@ def torch_steps(
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.set_flush_denormal(flushed)
-    model = torch.nn.Sequential()
-    for layer in fnnet.init_params(0, sizes).layers:
-        linear = torch.nn.Linear(*layer.w.shape)
-        linear.weight.data.copy_(torch.from_numpy(layer.w.T.copy()))
-        linear.bias.data.copy_(torch.from_numpy(layer.b.copy()))
-        model.extend([linear, torch.nn.ReLU()])
-    model.pop(-1)
-    optimizer = torch.optim.RMSprop(model.parameters(), lr=RATE, alpha=DECAY, eps=EPS)
-    loss = torch.nn.CrossEntropyLoss()
+    model, step = torch_network(sizes)
     images = torch.from_numpy(split.x.reshape(len(split), -1).copy())
     labels = torch.from_numpy(split.y.astype(np.int64))
-
-    def step(x: Any, y: Any) -> None:
-        optimizer.zero_grad()
-        loss(model(x), y).backward()
-        optimizer.step()
 
     if compiled:
         torch.compiler.reset()  # else it counts the jobs before as recompilations of this one
@@ -169,6 +178,34 @@ def keras_epochs(split: fnnet.Split, sizes: Sizes, batch_size: int) -> Contestan
     return Contestant(model, epoch, predict)
 
 
+def jax_network(sizes: Sizes) -> tuple[Any, Callable[[Any, Any], Any], Callable[..., Any]]:
+    """JAX's first state, the logits of parameters and inputs, and the state after a step."""
+    import jax
+    import jax.numpy as jnp
+
+    layers = fnnet.init_params(0, sizes).layers
+    params = [(jnp.array(layer.w), jnp.array(layer.b)) for layer in layers]
+
+    def forward(params: Any, x: Any) -> Any:
+        *hidden, (w, b) = params
+        for hidden_w, hidden_b in hidden:
+            x = jax.nn.relu(x @ hidden_w + hidden_b)
+        return x @ w + b
+
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        log_p = jax.nn.log_softmax(forward(params, x))
+        return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean()
+
+    def update(state: Any, x: Any, y: Any) -> Any:
+        params, v = state
+        g = jax.grad(loss)(params, x, y)
+        v = jax.tree.map(lambda v, g: DECAY * v + (1 - DECAY) * g**2, v, g)
+        params = jax.tree.map(lambda w, v, g: w - RATE * g / (jnp.sqrt(v) + EPS), params, v, g)
+        return params, v
+
+    return (params, jax.tree.map(jnp.zeros_like, params)), forward, update
+
+
 def jax_steps(
     split: fnnet.Split, sizes: Sizes, batch_size: int, scanned: bool = False, sparse: bool = False
 ) -> Contestant:
@@ -182,9 +219,7 @@ def jax_steps(
     import jax.numpy as jnp
     from jax.experimental.sparse import BCOO
 
-    params = [
-        (jnp.array(layer.w), jnp.array(layer.b)) for layer in fnnet.init_params(0, sizes).layers
-    ]
+    first, forward, update = jax_network(sizes)
     pixels, labels = split.x.reshape(len(split), -1), split.y.astype(np.int32)
     images = _lit(pixels) if sparse else (pixels,)
     count, whole = len(split), len(split) // batch_size * batch_size
@@ -196,22 +231,8 @@ def jax_steps(
         columns = rows[1].astype(jnp.int32)[..., None]
         return BCOO((values, columns), shape=(len(values), sizes[0]))
 
-    def forward(params: Any, x: Any) -> Any:
-        *hidden, (w, b) = params
-        for hidden_w, hidden_b in hidden:
-            x = jax.nn.relu(x @ hidden_w + hidden_b)
-        return x @ w + b
-
-    def loss(params: Any, x: Any, y: Any) -> Any:
-        log_p = jax.nn.log_softmax(forward(params, x))
-        return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean()
-
     def step(state: Any, rows: Any, y: Any) -> Any:
-        params, v = state
-        g = jax.grad(loss)(params, inputs(rows), y)
-        v = jax.tree.map(lambda v, g: DECAY * v + (1 - DECAY) * g**2, v, g)
-        params = jax.tree.map(lambda w, v, g: w - RATE * g / (jnp.sqrt(v) + EPS), params, v, g)
-        return params, v
+        return update(state, inputs(rows), y)
 
     def scan(state: Any, images: Any, labels: Any, order: Any) -> Any:
         def gathered(state: Any, rows: Any) -> tuple[Any, None]:
@@ -235,9 +256,8 @@ def jax_steps(
         return jax.block_until_ready(jitted_scan(state, *on_device, order))
 
     classes = jax.jit(lambda params, x: forward(params, x).argmax(-1))
-    state = params, jax.tree.map(jnp.zeros_like, params)
     return Contestant(
-        state, epoch if scanned else steps, lambda state, x: np.asarray(classes(state[0], x))
+        first, epoch if scanned else steps, lambda state, x: np.asarray(classes(state[0], x))
     )
 
 
