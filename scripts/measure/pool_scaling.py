@@ -105,10 +105,10 @@ def searched(case: Case, jobs: Sequence[Job], sleep: float) -> Times | None:
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
             results_of(first, pool, partial(met, folder, workers), folder, Standing({}, []))
             ready, before = time.perf_counter(), time.process_time()
-            found, lost = results_of(jobs, pool, train, folder, Standing({}, []))
+            found, failed = results_of(jobs, pool, train, folder, Standing({}, []))
         wall, hand = time.perf_counter() - ready, time.process_time() - before
-    if lost or len(found) < len(jobs):
-        raise ChildProcessError("; ".join(lost[:1]))
+    if failed or len(found) < len(jobs):
+        raise ChildProcessError("; ".join(failed[:1]))
     return Times(ready - began, wall, hand)
 
 
@@ -203,13 +203,21 @@ class Model:
 
     def limit(self, seconds: float) -> float:
         """Workers beyond which they wait for the process that hands out."""
-        return (seconds + self.extra) / self.hand
+        return (seconds + self.extra) / self.hand if self.hand else math.inf
 
 
 def fitted(times: Times, loop: Times, jobs: int) -> Model:
     """The model of a pool from a search, beside the loop over its jobs."""
     extra = (times.spent - times.hand - loop.spent) / jobs
     return Model(times.start, times.hand / jobs, max(0.0, extra))
+
+
+def lost(loop: float, pool: float) -> float | None:
+    """The part of a pool's processor time that is not the jobs' own.
+
+    None where it is no more than the system's clock can tell from a pool without jobs.
+    """
+    return 1 - loop / pool if pool > 0 else None
 
 
 def costs(times: dict[Case, Times], jobs: int) -> str:
@@ -227,7 +235,7 @@ def costs(times: dict[Case, Times], jobs: int) -> str:
                 "–" if alone else f"{speed_up:.2f}",
                 "–" if alone else percent(1 - speed_up / workers),
                 f"{row.spent:.2f}",
-                "–" if alone else percent(1 - loop.spent / row.spent),
+                "–" if alone else percent(lost(loop.spent, row.spent)),
                 "–" if alone else digits(1e6 * row.hand / jobs),
             ]
         )

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.scripts.shared import load
@@ -40,6 +41,15 @@ def test_the_table_says_what_is_lost_by_clock_and_by_processor() -> None:
     text = scaling.costs(case, 500)
     row = [cell.strip() for cell in text.splitlines()[-1].strip("| ").split(" | ")]
     assert row == ["processes, 2", "0.50", "5.50", "1.82", "9.1%", "10.50", "4.8%", "200"]
+
+
+def test_times_below_the_ticks_of_a_clock_are_said_to_be_unknown() -> None:
+    case = {("loop", 1): times(0.1, 0.1, 0.04), ("processes", 2): times(0.1, 0.0, 0.0)}
+    row = scaling.costs(case, 6).splitlines()[-1]
+    assert [cell.strip() for cell in row.strip("| ").split(" | ")][-3:] == ["0.00", "–", "0.00"]
+    model = scaling.fitted(case["processes", 2], case["loop", 1], 6)
+    assert model.limit(1.0) == np.inf
+    assert "inf workers" in scaling.modelled({"processes": model})
 
 
 def test_processes_are_measured_and_modelled(capsys: pytest.CaptureFixture[str]) -> None:
