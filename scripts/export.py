@@ -30,7 +30,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from fnnet_scripts.options import Parser, exit_code
+from fnnet_scripts.options import Parser, exit_code, one_line
 from fnnet_scripts.wording import table
 
 import fnnet
@@ -46,7 +46,7 @@ ROUNDS, LEAST = 5, 0.2  # measurements, and seconds that they take together
 MAIN = """\
 #include <stdio.h>
 #include <time.h>
-#include "{file}"
+#include "network.h"
 int main(int argc, char **argv)
 {{
     static float x[{d}], z[{k}];
@@ -210,8 +210,8 @@ def from_npz(path: Path, params: fnnet.Params) -> Logits:
 
     def logits(x: Any) -> npt.NDArray[Any]:
         for i in range(n - 1):
-            x = activation(x @ w[i] + b[i])
-        z: npt.NDArray[Any] = x @ w[-1] + b[-1]
+            x = activation(x.dot(w[i]) + b[i])
+        z: npt.NDArray[Any] = x.dot(w[-1]) + b[-1]
         return z
 
     return logits
@@ -235,25 +235,36 @@ def from_onnx(path: Path) -> Logits | None:
 
 def of_program(out: Path, x: FloatArray, params: fnnet.Params, test: fnnet.Split | None) -> Row:
     """A row of what a compiler makes of the file; without a compiler, of its size alone."""
-    size, compiler = out.stat().st_size, which("cc") or which("gcc") or which("clang")
+    unknown = Row(out.name, out.stat().st_size, None, None)
+    compiler = which("cc") or which("gcc") or which("clang")
     if compiler is None:
-        return Row(out.name, size, None, None)
-    k = params.layers[-1].b.size
+        return unknown
+    try:
+        z, seconds, size = ran(compiler, out, x, params.layers[-1].b.size)
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.decode(errors="replace").splitlines() or [str(error)])[0]
+        print(f"{out.name} was not measured: {one_line(said)}", file=sys.stderr)
+        return unknown
+    return Row(f"{out.name}, compiled", size, score(z, params, test), seconds)
+
+
+def ran(compiler: str, out: Path, x: FloatArray, k: int) -> tuple[FloatArray, float, int]:
+    """Logits of a compiled file, seconds of an image, and bytes of the object."""
     content = np.ascontiguousarray(x, dtype=np.float32).tobytes()
+    part = content[: 4 * x.shape[1] * 300]
     with tempfile.TemporaryDirectory() as folder:
         main, program = Path(folder, "main.c"), str(Path(folder, "main.exe"))
-        file = json.dumps(str(out.resolve()))[1:-1]
-        main.write_text(MAIN.format(file=file, d=x.shape[1], k=k, name=out.stem))
+        # A copy: some names of folders cannot stand in an #include.
+        Path(folder, "network.h").write_bytes(out.read_bytes())
+        main.write_text(MAIN.format(d=x.shape[1], k=k, name=out.stem))
         for flags in (["-c", "-o", f"{program}.o"], ["-o", program]):
             command = [compiler, "-std=c99", "-O2", *flags, str(main), "-lm"]
             subprocess.run(command, check=True, capture_output=True)
         size = Path(f"{program}.o").stat().st_size
         once = subprocess.run([program], input=content, capture_output=True, check=True)
-        part = content[: 4 * x.shape[1] * 300]
         again = subprocess.run([program, "time"], input=part, capture_output=True, check=True)
     z = np.frombuffer(once.stdout, np.float32).reshape(len(x), k)
-    seconds = float(again.stderr) / 100 / min(300, len(x))
-    return Row(f"{out.name}, compiled", size, score(z, params, test), seconds)
+    return z, float(again.stderr) / 100 / min(300, len(x)), size
 
 
 def main(argv: Sequence[str] | None = None) -> int:

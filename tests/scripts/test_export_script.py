@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,9 +23,15 @@ compiler = pytest.mark.skipif(
 )
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(path_of("export")), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(path_of("export")), *arguments],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def save(folder: Path, params: fnnet.Params, extra: Any = None) -> None:
@@ -76,6 +83,25 @@ def test_the_table_compares_the_file_with_the_checkpoint(
     slack = 1e-4 if "--int8" not in options and "--float16" not in options else 0.01
     assert abs(float(after.rstrip("%")) / 100 - right) < slack
     assert float(microseconds) > 0
+
+
+@compiler
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such folders, nor scripts of a shell")
+def test_a_folder_of_any_name_and_a_compiler_that_fails_are_no_matter(
+    digits: fnnet.Params, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'a "b" \\c'
+    folder.mkdir()
+    save(folder, digits, {"dataset": "digits"})
+    result = run(folder, "checkpoint.npz", "net.c")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "net.c, compiled" in rows(result.stdout)
+    (tmp_path / "cc").write_text("#!/bin/sh\necho cc: no headers >&2\nexit 1\n")
+    (tmp_path / "cc").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    failed = run(folder, "checkpoint.npz", "net.c", PATH=path)
+    assert (failed.returncode, failed.stderr) == (0, "net.c was not measured: cc: no headers\n")
+    assert rows(failed.stdout)["net.c"][1:] == ["–", "–"]
 
 
 def test_what_the_run_knows_is_in_the_file(digits: fnnet.Params, tmp_path: Path) -> None:
