@@ -189,14 +189,12 @@ def measured(
             logits(x[count % len(x)][None])
             count += 1
         rounds.append(took / count)
-    return Row(path.name, path.stat().st_size, score(z, params, test), statistics.median(rounds))
+    return Row(path.name, path.stat().st_size, score(z, test), statistics.median(rounds))
 
 
-def score(z: FloatArray, params: fnnet.Params, test: fnnet.Split | None) -> float | None:
-    """Share of the test set that these logits get right."""
-    if test is None or params.output != "softmax":
-        return None
-    return float((z.argmax(axis=1) == test.y).mean())
+def score(z: FloatArray, test: fnnet.Split | None) -> float | None:
+    """Share of the test set whose class has the largest logit."""
+    return None if test is None else float((z.argmax(axis=1) == test.y).mean())
 
 
 def from_npz(path: Path, params: fnnet.Params) -> Logits:
@@ -245,7 +243,7 @@ def of_program(out: Path, x: FloatArray, params: fnnet.Params, test: fnnet.Split
         said = (error.stderr.decode(errors="replace").splitlines() or [str(error)])[0]
         print(f"{out.name} was not measured: {one_line(said)}", file=sys.stderr)
         return unknown
-    return Row(f"{out.name}, compiled", size, score(z, params, test), seconds)
+    return Row(f"{out.name}, compiled", size, score(z, test), seconds)
 
 
 def ran(compiler: str, out: Path, x: FloatArray, k: int) -> tuple[FloatArray, float, int]:

@@ -123,11 +123,21 @@ def test_without_its_data_a_network_is_exported_and_timed_all_the_same(tmp_path:
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "identity"])
-def test_other_outputs_have_no_accuracy_of_classes(tmp_path: Path, output: str) -> None:
-    save(tmp_path, fnnet.init_params(0, (64, 4, 10), output=output), {"dataset": "digits"})
-    result = run(tmp_path, "checkpoint.npz", "net.npz")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert rows(result.stdout)["net.npz"][1] == "–"
+def test_other_outputs_are_scored_by_the_largest_logit_where_each_class_has_one(
+    tmp_path: Path, output: str
+) -> None:
+    for classes in (10, 1):
+        params = fnnet.init_params(0, (64, 4, classes), output=output)
+        save(tmp_path, params, {"dataset": "digits"})
+        result = run(tmp_path, "checkpoint.npz", "net.npz")
+        if classes == 1:
+            assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+            assert "classes must be as many as the 1 logits, got 10" in result.stderr
+            continue
+        assert (result.returncode, result.stderr) == (0, "")
+        test = fnnet.load_digits().test
+        right = fnnet.forward(params, fnnet.as_inputs(test)).argmax(axis=1) == test.y
+        assert rows(result.stdout)["net.npz"][1] == f"{right.mean():.2%}"
 
 
 def test_data_that_do_not_fit_or_are_absent_are_told_in_one_line(tmp_path: Path) -> None:
