@@ -30,7 +30,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from fnnet_scripts.options import Parser, exit_code, one_line
+from fnnet_scripts.options import Parser, counted, exit_code, one_line
 from fnnet_scripts.wording import table
 
 import fnnet
@@ -155,17 +155,12 @@ def compared(
     rng = np.random.default_rng(0)
     split = test or fnnet.Split(rng.random((100, d)), np.zeros(100, int))
     x: Any = fnnet.as_inputs(split, dtype)
-    rows = [measured(source, partial(fnnet.forward, params), x, params, test)]
-    if out.suffix in (".h", ".c"):
-        rows.append(of_program(out, x, params, test))
-    else:
-        logits = from_npz(out, params) if out.suffix == ".npz" else from_onnx(out)
-        taken = split.x if as_bytes else x
-        rows.append(
-            Row(out.name, out.stat().st_size, None, None)
-            if logits is None
-            else measured(out, logits, taken, params, test)
-        )
+    taken = split.x if as_bytes else x
+    each = (
+        partial(measured, source, partial(fnnet.forward, params), x, test),
+        partial(of_file, out, taken, params, test),
+    )
+    rows = [work() for work in counted(each, len(each), "file")]
     body = [
         [
             row.name,
@@ -178,9 +173,17 @@ def compared(
     return table(["file", "bytes", "test accuracy", "µs an image"], body)
 
 
-def measured(
-    path: Path, logits: Logits, x: Any, params: fnnet.Params, test: fnnet.Split | None
-) -> Row:
+def of_file(out: Path, x: Any, params: fnnet.Params, test: fnnet.Split | None) -> Row:
+    """A row of what was written."""
+    if out.suffix in (".h", ".c"):
+        return of_program(out, x, params, test)
+    logits = from_npz(out, params) if out.suffix == ".npz" else from_onnx(out)
+    if logits is None:
+        return Row(out.name, out.stat().st_size, None, None)
+    return measured(out, logits, x, test)
+
+
+def measured(path: Path, logits: Logits, x: Any, test: fnnet.Split | None) -> Row:
     z = np.concatenate([logits(x[i : i + 1000]) for i in range(0, len(x), 1000)])
     rounds = []
     for _ in range(ROUNDS):
