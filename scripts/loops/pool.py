@@ -19,8 +19,9 @@ import io
 import math
 import os
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -184,10 +185,15 @@ def summary(results: Sequence[Result]) -> str:
     return table(
         header,
         [
-            [*map(str, key[:3]), f"{key[3]:.3g}", f"{loss:.4f}", f"{accuracies[key]:.2%}"]
+            [*map(str, key[:3]), f"{key[3]:.3g}", *shown(loss, accuracies[key])]
             for key, loss in ranked(results)[:BEST]
         ],
     )
+
+
+def shown(loss: float, accuracy: float) -> tuple[str, str]:
+    """Both as the table has them."""
+    return ("diverged", "–") if math.isnan(loss) else (f"{loss:.4f}", f"{accuracy:.2%}")
 
 
 def write_csv(path: Path, results: Sequence[Result]) -> None:
@@ -214,9 +220,9 @@ def draw(path: Path, results: Sequence[Result]) -> str:
         values = [key[i] for key in groups]
         places: list[Any] = values
         if DIMENSIONS[i] == "learning_rate":
-            axes.set_xscale("log")
+            scale_by_factors(axes.set_xscale, axes.xaxis, values)
         else:
-            ticks = sorted(set(values))
+            ticks = sorted(set(values), key=sorting_key)
             places = [ticks.index(value) for value in values]
             axes.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
         means = np.array([np.mean(losses) for losses in groups.values()])
@@ -226,13 +232,32 @@ def draw(path: Path, results: Sequence[Result]) -> str:
         ]
         axes.errorbar(places, means, spread, fmt="o", color="#0072B2", ms=3, lw=0.8)
         axes.set_xlabel(DIMENSIONS[i].replace("_", " "), fontsize=8)
-        axes.set_yscale("log")
+        scale_by_factors(axes.set_yscale, axes.yaxis, [*chain(*groups.values())])
         axes.tick_params(which="both", labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("loss on what was held out (nats)", fontsize=8)
     with atomic_write(path) as file:
         figure.savefig(file, format="png")
     return f"drawn in {path}"
+
+
+def sorting_key(value: Any) -> Any:
+    """Widths by their numbers, and all else by itself."""
+    return [int(n) for n in str(value).split("-")] if str(value)[0].isdigit() else value
+
+
+def scale_by_factors(set_scale: Callable[[str], None], axis: Any, values: Sequence[float]) -> None:
+    """A logarithmic axis, where values differ by more than twice, of numbers that do not touch."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
+
+    axis.set_major_locator(MaxNLocator(2))
+    if 0 < 2 * min(values, default=0) < max(values, default=0):
+        set_scale("log")
+        factor = max(values) / min(values)
+        subs = (1, 2, 5) if factor < 10 else (1, 3) if factor < 30 else (1,)
+        axis.set_major_locator(LogLocator(subs=subs))
+        axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FormatStrFormatter("%g"))
 
 
 def run(settings: argparse.Namespace) -> None:

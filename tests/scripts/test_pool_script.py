@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,23 @@ def test_a_search_ends_with_a_table_a_csv_and_a_figure(serial: Path) -> None:
     assert all((row["loss"] == "nan") <= (row["learning_rate"] == "1e+30") for row in rows)
     assert (serial / "search.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((serial / "jobs").iterdir())) == 6
+
+
+@pytest.mark.parametrize("factor", [1, 1.5, 3, 9, 11, 40, 60, 200, 1e4])
+def test_numbers_on_the_axes_of_the_figure_do_not_touch(factor: float) -> None:
+    Figure = pytest.importorskip("matplotlib.figure").Figure
+    figure = Figure(figsize=(9, 2.6), dpi=150, layout="constrained")
+    axes = figure.subplots(1, 4)[3]
+    places = [1e-4, 1e-4 * factor]
+    axes.plot(places, places)
+    pool.scale_by_factors(axes.set_xscale, axes.xaxis, places)
+    axes.tick_params(which="both", labelsize=7)
+    figure.draw_without_rendering()
+    low, high = axes.get_xlim()
+    shown = [tick for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    boxes = [tick.label1.get_window_extent() for tick in shown]
+    assert all(a.x1 < b.x0 for a, b in pairwise(sorted(boxes, key=lambda box: box.x0)))
+    assert sorted(["64-32", "8", "128", "64"], key=pool.sorting_key)[0] == "8"
 
 
 def test_two_processes_give_the_bits_of_one(serial: Path, tmp_path: Path) -> None:
