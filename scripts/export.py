@@ -79,9 +79,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("checkpoint", type=Path, help="what scripts/train.py wrote")
     add("out", type=Path, help=f"a file that ends in {', '.join(SUFFIXES)}")
+    add = parser.group("numbers")
     add("--int8", action="store_true", help="weights in int8, for .npz, .h and .c")
     add("--float16", action="store_true", help="numbers in float16, for .npz")
     add("--bytes", action="store_true", help="for .onnx: take uint8 images and scale them inside")
+    add = parser.group("data")
     add("--dataset", choices=NAMES, help="what it learned; default: what the run says")
     add("--data-dir", metavar="DIR", help="folder of the data set's four files")
     settings = parser.parse_args(argv)

@@ -108,9 +108,10 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
-    add = parser.add_argument
+    add = parser.group("network")
     add("--hidden", type=at_least(1), nargs="*", default=[], metavar="N", help="default: none")
     add("--penalty", type=not_negative(), default=1e-4, metavar="X", help="default: 1e-4")
+    add = parser.group("run")
     add("--iterations", type=at_least(1), default=10_000, metavar="N", help="at most; 10000")
     add("--seed", type=seed, default=0, metavar="N", help="default: 0")
     add("--compare", action="store_true", help="train scikit-learn's, too")

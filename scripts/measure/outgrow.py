@@ -30,11 +30,12 @@ CHUNK = 10_000  # images written at once
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
+    add = parser.group("data")
     add("--gigabytes", type=at_least(1), default=10, metavar="N", help="default: 10")
+    add("--folder", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    add = parser.group("measurement")
     add("--memory", type=at_least(1), default=256, metavar="MB", help="the bound; default: 256")
     add("--rows", type=at_least(BATCH), default=200_000, metavar="N", help="timed each way")
-    add("--folder", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
     return parser.parse_args(argv)
 
 

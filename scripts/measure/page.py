@@ -289,10 +289,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("parts", nargs="*", metavar="PART", help="digits, pages or memory; default: all of them")
     add("--data-dir", type=folder, metavar="DIR", help="folder of MNIST's four files")
+    add = parser.group("measurements")
     add("--digits", type=at_least(1, 10_000), default=200, metavar="N", help="default: 200")
     add("--pages", type=at_least(1, 60), default=20, metavar="N", help="default: 20")
     add("--seconds", type=at_least(1), default=20, metavar="N", help="of many pages; default: 20")
     add("--requests", type=at_least(1), default=10_000, metavar="N", help="default: 10000")
+    add = parser.group("instead of measuring")
     add("--figure", type=png, metavar="FILE", help="the page itself, drawn; measures what is named")
     settings = parser.parse_args(argv)
     for name in settings.parts:

@@ -299,8 +299,8 @@ def run(settings: argparse.Namespace) -> None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
     count = at_least(1)
+    add = parser.group("pools")
     add("--pools", choices=KINDS, nargs="+", default=["processes"], help="default: processes")
     add("--workers", type=count, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
     add(
@@ -311,9 +311,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="workers whose jobs sleep; 8 32",
     )
+    add = parser.group("jobs")
     add("--jobs", type=at_least(0), default=500, metavar="N", help="default: 500")
     add("--rounds", type=count, default=3, metavar="N", help="default: 3")
     add("--epochs", type=count, metavar="N", help="of a job; default: so many as take 20 ms")
+    add = parser.group("one pool, in this process")
     one = "time this pool of so many workers, and print its times as JSON"
     add("--one", nargs=2, metavar=("POOL", "N"), help=one)
     add("--sleep", type=float, default=0.0, metavar="X", help="with --one: jobs sleep for X s")

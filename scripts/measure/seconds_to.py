@@ -86,9 +86,10 @@ def run(settings: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
-    add = parser.add_argument
+    add = parser.group("task")
     add("--data-dir", metavar="FOLDER", help="the four files of MNIST; default: synthetic images")
     add("--target", type=not_negative(below=1), default=0.975, metavar="X", help="default: 0.975")
+    add = parser.group("measurement")
     add("--threads", type=at_least(1), default=2, metavar="N", help="of each library; default: 2")
     add("--rounds", type=at_least(1), default=5, metavar="N", help="default: 5")
     add("--epochs", type=at_least(1), default=20, metavar="N", help="at most; default: 20")
