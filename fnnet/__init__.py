@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from fnnet.storage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
     from fnnet.data.datasets import DownloadError, load_dataset, load_digits
     from fnnet.data.datasets import load_fashion_mnist, load_kmnist, load_mnist
-    from fnnet.data.idx import IDXError, read_idx, write_idx
+    from fnnet.data.idx import IDXError, map_idx, read_idx, write_idx
     from fnnet.interop import register_jax
 
 __all__ = [
@@ -70,7 +70,7 @@ __all__ = [
     "CheckpointError", "Checkpoint", "load_checkpoint", "save_checkpoint",
     "DownloadError", "load_dataset", "load_digits",
     "load_fashion_mnist", "load_kmnist", "load_mnist",
-    "IDXError", "read_idx", "write_idx",
+    "IDXError", "map_idx", "read_idx", "write_idx",
     "tree_allclose", "tree_equal", "tree_leaves", "tree_map", "tree_ravel",
     "register_jax",
 ]
@@ -97,7 +97,7 @@ _LATER = {
         "DownloadError", "load_dataset", "load_digits",
         "load_fashion_mnist", "load_kmnist", "load_mnist",
     ),
-    "fnnet.data.idx": ("IDXError", "read_idx", "write_idx"),
+    "fnnet.data.idx": ("IDXError", "map_idx", "read_idx", "write_idx"),
     "fnnet.interop": ("register_jax",),
 }
 

@@ -110,6 +110,7 @@ def arguments(folder: Path) -> dict[str, Arguments]:
         "load_fashion_mnist": call(folder / "published"),
         "load_kmnist": call(folder / "published"),
         "load_dataset": call("digits"),
+        "map_idx": call(written),
         "read_idx": call(written),
         "write_idx": call(folder / "new", batch[1]),
         "tree_map": call(lambda a, b: a + b, params, gradient),

@@ -171,6 +171,7 @@ TYPES = {
     "fnnet.load_mnist('folder').train": Split,
     "fnnet.load_fashion_mnist('folder')": "fnnet.data.splits.Dataset",
     "fnnet.load_kmnist('folder')": "fnnet.data.splits.Dataset",
+    "fnnet.map_idx('file')": "ndarray[tuple[Any, ...], dtype[",
     "fnnet.read_idx('file')": "ndarray[tuple[Any, ...], dtype[",
     "fnnet.write_idx('file', y)": "None",
     "fnnet.tree_equal(params, params)": "bool",
