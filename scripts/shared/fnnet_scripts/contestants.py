@@ -345,10 +345,10 @@ def version_of(module: str) -> str | None:
     return "in this folder"
 
 
-def load(directory: str | None, samples: int = 60_000, data: str = "digits") -> fnnet.Dataset:
+def load(directory: str | None, samples: int = 60_000, kind: str = "digits") -> fnnet.Dataset:
     """MNIST of a folder, or synthetic images of its shape; the first `samples` to train on."""
     if directory is None:
-        return SYNTHETIC[data](samples) if data in SYNTHETIC else synthetic(samples)
+        return SYNTHETIC[kind](samples) if kind in SYNTHETIC else synthetic(samples)
     data = fnnet.load_mnist(directory, download=False)
     return replace(data, train=fnnet.Split(data.train.x[:samples], data.train.y[:samples]))
 
