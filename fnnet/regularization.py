@@ -84,7 +84,7 @@ def dropout_masks(
     arguments.check_network(params)
     rng = generator(rng)
     n = whole_number("n", n, 1, LONGEST_AXIS)
-    shares = items_of("rates", rates, f"numbers, one for each of {len(params.layers)} layers")
+    shares = items_of("rates", rates, "numbers") if np.iterable(rates) else ()
     if len(shares) != len(params.layers):
         raise ValueError(
             f"rates must be one for each of {len(params.layers)} layers, got {rates!r:.99}"

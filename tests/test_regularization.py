@@ -112,7 +112,7 @@ def test_members_of_an_ensemble_have_masks_of_their_own() -> None:
     [
         ((0, (0.5, 0.5)), "n must be a whole number >= 1, got 0"),
         ((5, (0.5,)), "rates must be one for each of 2 layers"),
-        ((5, 0.5), "one for each of 2 layers, got 0.5"),
+        ((5, 0.5), "rates must be one for each of 2 layers, got 0.5"),
         ((5, (0.5, 1.0)), r"rates must lie in \[0, 1\), got 1.0"),
         ((5, (-0.1, 0)), r"rates must lie in \[0, 1\), got -0.1"),
     ],
