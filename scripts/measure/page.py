@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -50,6 +51,7 @@ PEN = 0.06  # the page's own, in sides of the canvas
 EVERY = 3  # of a skeleton's points, one in so many: as a hand's mouse reports them
 BEAT = 0.008  # seconds between two movements of the mouse
 WARM = 500  # requests before the memory is measured
+KEY, MASK = "dGhlIHNhbXBsZSBub25jZQ==", b"fnne"  # of a line
 NOTE = """() => {
   window.times = [];
   new PerformanceObserver((list) => window.times.push(...list.getEntries().map((e) => e.duration)))
@@ -100,12 +102,13 @@ def served() -> Iterator[Served]:
 
 
 class Client:
-    """A page without a browser."""
+    """A page without a browser: it draws by the line, and asks all else over HTTP, as the page."""
 
     def __init__(self, server: Served) -> None:
         self.connection = HTTPConnection(server.address.split("/")[2], timeout=60)
         self.page: str | None = None
         self.page = self("open")["page"]
+        self.line = Line(server.address)
 
     def __call__(self, name: str, **body: object) -> Any:
         content = json.dumps({"page": self.page, **body})
@@ -119,10 +122,59 @@ class Client:
         return json.loads(text)
 
     def see(self, drawing: Drawing) -> Any:
-        return self("see", strokes=[s.round(4).tolist() for s in drawing], width=PEN, base=None)
+        strokes = [stroke.round(4).tolist() for stroke in drawing]
+        self.line.send(
+            json.dumps(
+                {"page": self.page, "name": "see", "strokes": strokes, "width": PEN, "base": None}
+            ).encode()
+        )
+        answer = json.loads(self.line.receive()[1])
+        if "refused" in answer:
+            raise OSError(answer["refused"])
+        return answer
 
     def close(self) -> None:
         self("close")
+        self.connection.close()
+        self.line.close()
+
+
+class Line:
+    """A WebSocket as a browser has it, but for its extensions."""
+
+    def __init__(self, address: str) -> None:
+        host = address.split("/")[2]
+        name, _, port = host.partition(":")
+        self.connection = socket.create_connection((name, int(port)), timeout=60)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.connection.sendall(
+            f"GET /line HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {KEY}\r\n\r\n".encode()
+        )
+        self.incoming = self.connection.makefile("rb")
+        self.head = b""
+        while (text := self.incoming.readline()).strip():
+            self.head += text
+
+    def send(self, content: bytes, first: int = 0x81) -> None:
+        """A frame; its first byte says that it is the last one and a text."""
+        size = len(content)
+        long = size.to_bytes(2, "big") if 125 < size < 2**16 else size.to_bytes(8, "big")
+        length = bytes([128 + size]) if size <= 125 else bytes([254 + (size >= 2**16)]) + long
+        plain = np.frombuffer(content, np.uint8)
+        masked = plain ^ np.resize(np.frombuffer(MASK, np.uint8), size)
+        self.connection.sendall(bytes([first]) + length + MASK + masked.tobytes())
+
+    def receive(self) -> tuple[int, bytes]:
+        """The first byte of the next frame, and its content."""
+        first, size = self.incoming.read(2)
+        if size > 125:
+            size = int.from_bytes(self.incoming.read(2 if size == 126 else 8), "big")
+        return first, self.incoming.read(size)
+
+    def close(self) -> None:
+        self.incoming.close()
         self.connection.close()
 
 

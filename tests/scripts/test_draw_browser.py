@@ -72,7 +72,8 @@ class User:
 
     def reads(self, name: str) -> None:
         self.page.wait_for_function(
-            "name => document.querySelector('tr.guess th')?.textContent === name",
+            "name => document.querySelector('tr.guess th')?.textContent === name && "
+            "document.querySelector('table.bars').ariaBusy === 'false'",
             arg=name,
             timeout=SECONDS,
         )
@@ -110,13 +111,13 @@ def visitor(browser: Any, address: str, **options: Any) -> Iterator[User]:
 def test_a_digit_drawn_with_a_mouse_is_read(user: User, k: int) -> None:
     user.draw(strokes_of_class(k))
     user.reads(str(k))
-    bars = [float(width.rstrip("%")) for width in widths(user)]
+    bars = [float(width) for width in widths(user)]
     assert int(np.argmax(bars)) == k
     assert user.text("#verdict").startswith(str(k))
 
 
 def widths(user: User) -> list[str]:
-    script = "bars => bars.map(bar => bar.style.width)"
+    script = "bars => bars.map(bar => bar.style.transform.slice(7, -1))"
     found: list[str] = user.page.eval_on_selector_all(".fill", script)
     return found
 
@@ -126,10 +127,10 @@ def test_undo_and_clear_take_strokes_back(user: User) -> None:
     user.reads("1")
     before = widths(user)
     user.draw([np.array([[0.1, 0.9], [0.9, 0.9], [0.9, 0.1]], np.float32)])
-    user.waits(f"document.querySelectorAll('.fill')[1].style.width !== '{before[1]}'")
+    user.waits(f"document.querySelectorAll('.fill')[1].style.transform !== 'scaleX({before[1]})'")
     user.page.keyboard.press("Control+z")
     user.reads("1")
-    user.waits(f"document.querySelectorAll('.fill')[0].style.width === '{before[0]}'")
+    user.waits(f"document.querySelectorAll('.fill')[0].style.transform === 'scaleX({before[0]})'")
     assert widths(user) == before
     user.page.click("#clear")
     user.waits("document.getElementById('verdict').textContent === 'Draw a digit.'")
@@ -361,8 +362,36 @@ def test_two_runs_lie_over_each_other_and_one_is_drawn_for(user: User) -> None:
 
 
 def test_a_server_that_is_gone_is_told(user: User) -> None:
-    user.page.context.set_offline(True)
+    with measure.served() as process:
+        user.open(process.address)
+        user.draw(strokes_of_class(1))
+        user.reads("1")
     user.draw(strokes_of_class(1))
     user.page.wait_for_selector("#message:not([hidden])")
     assert "draw.py" in user.text("#message")
     user.said.clear()  # the browser tells of the request, too
+
+
+def test_without_a_line_drawing_goes_by_http(user: User, address: str) -> None:
+    user.page.route_web_socket("**/line", lambda each: each.close())
+    user.open(address)
+    user.draw(strokes_of_class(3))
+    user.reads("3")
+
+
+def test_a_line_that_was_cut_is_opened_anew(user: User, address: str) -> None:
+    script = """() => {
+      const Each = WebSocket;
+      window.lines = [];
+      window.WebSocket = class extends Each {
+        constructor(...given) { super(...given); window.lines.push(this); }
+      };
+    }"""
+    user.page.add_init_script(f"({script})()")
+    user.open(address)
+    user.waits("window.lines.length === 1 && window.lines[0].readyState === 1")
+    user.page.evaluate("window.lines[0].close()")
+    user.waits("window.lines[0].readyState === 3")
+    user.draw(strokes_of_class(6))
+    user.reads("6")
+    user.waits("window.lines.length === 2 && window.lines[1].readyState === 1")
