@@ -282,6 +282,50 @@ def test_nothing_moves_as_one_draws(user: User) -> None:
     assert user.page.eval_on_selector_all(parts, script) == before
 
 
+SHIFTS = """() => {
+  window.shifts = [];
+  new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map((e) => e.value)))
+    .observe({ type: "layout-shift", buffered: true });
+}"""
+
+
+@pytest.mark.parametrize("half", ["", "?data=digits"])
+@pytest.mark.parametrize("width", [390, 900, 1280])
+def test_nothing_moves_as_the_page_loads_slowly(
+    user: User, address: str, half: str, width: int
+) -> None:
+    user.page.set_viewport_size({"width": width, "height": 820})
+    user.page.add_init_script(f"({SHIFTS})()")
+    session = user.page.context.new_cdp_session(user.page)
+    slow = {"offline": False, "latency": 200, "downloadThroughput": 3e5, "uploadThroughput": 3e5}
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", slow)
+    user.open(address + half)
+    if half:
+        user.waits("document.getElementById('standing').textContent.startsWith('Epoch 0:')")
+    user.page.wait_for_timeout(200)
+    assert user.page.evaluate("window.shifts") == []
+
+
+@pytest.mark.parametrize("half", ["", "?data=digits"])
+def test_all_that_can_be_used_has_a_name(user: User, address: str, half: str) -> None:
+    user.open(address + half)
+    if half:
+        user.waits("document.getElementById('standing').textContent.startsWith('Epoch 0:')")
+    session = user.page.context.new_cdp_session(user.page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    known = ("button", "tab", "slider", "spinbutton", "combobox", "image", "application", "table")
+    used = [
+        (node["role"]["value"], node["name"]["value"])
+        for node in nodes
+        if not node["ignored"] and node["role"]["value"] in (*known, "form", "progressbar")
+    ]
+    assert len(used) > 15
+    assert [role for role, name in used if not name.strip()] == []
+    names = [name for role, name in used if role == "button"]
+    assert len(set(names)) == len(names)
+
+
 def test_a_run_starts_pauses_steps_and_rewinds(user: User) -> None:
     user.page.click("#tab-train")
     user.waits("document.querySelectorAll('#tests .test').length === 10")
@@ -334,7 +378,8 @@ def test_a_link_with_what_is_not_to_be_had_says_so(user: User, address: str) -> 
     user.open(f"{address}?data=%3Cscript%3E&width=-4&seed=2")
     user.page.wait_for_selector("#message:not([hidden])")
     user.page.wait_for_load_state("networkidle")
-    assert "not to be had" in user.text("#message")  # still, where other work went well meanwhile
+    # Still, where other work went well meanwhile.
+    assert "not to be had here: data = <script>, width = -4." in user.text("#message")
     assert user.page.input_value("[name=seed]") == "2"
 
 

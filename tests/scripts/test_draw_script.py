@@ -8,14 +8,16 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -361,6 +363,7 @@ def test_two_runs_of_the_same_settings_begin_alike() -> None:
         ("width", "64"),
         ("depth", True),
         ("rate", -1),
+        ("rate", 10**400),
         ("rate", "x"),
         ("batch", 0),
         ("dropout", 1),
@@ -437,8 +440,8 @@ def running() -> Iterator[server.Server]:
 class Client:
     """A connection that asks as the page does."""
 
-    def __init__(self, to: server.Server) -> None:
-        self.connection = connected(to)
+    def __init__(self, to: server.Server | str) -> None:
+        self.connection = HTTPConnection(to, timeout=60) if isinstance(to, str) else connected(to)
         self.page: str | None = None
         self.network = self("open")["network"]
 
@@ -543,6 +546,9 @@ def test_a_run_that_diverges_ends_with_a_reason(running: server.Server) -> None:
         ("see", {"strokes": [[[0, 0], [1]]], "width": 0.1}),
         ("see", {"strokes": [[["a", "b"]]], "width": 0.1}),
         ("see", {"strokes": [[[1e39, 0]]], "width": 0.1}),
+        ("see", {"strokes": [[["0.1", "0.2"]]], "width": 0.1}),
+        ("see", {"strokes": [[[True, False]]], "width": 0.1}),
+        ("see", {"strokes": [[[10**30, 0]]], "width": 0.1}),
         ("see", {"strokes": [[[0, 0]]] * 501, "width": 0.1}),
         ("see", {"strokes": [[[0, 0]] * 10_001], "width": 0.1}),
         ("see", {"strokes": [], "width": 0.1, "base": 20}),
@@ -599,6 +605,57 @@ def test_requests_are_bounded_in_size_and_kind(running: server.Server) -> None:
         assert b" 400 " in said.splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("POST /api/open", "Transfer-Encoding: chunked\r\n"),
+        ("POST /api/open", "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n"),
+        ("POST /api/open", "Content-Length: 2\r\nContent-Length: 3\r\n"),
+        ("GET /", "Content-Length: 2\r\n"),
+        ("GET /line", "Transfer-Encoding: chunked\r\n"),
+    ],
+)
+def test_a_request_has_one_length_and_what_has_no_body_none(
+    running: server.Server, method: str, headers: str
+) -> None:
+    head = f"{method} HTTP/1.1\r\nHost: {host(running)}\r\nContent-Type: application/json\r\n"
+    said = exchange(running, f"{head}{headers}\r\n{{}}\r\n")
+    assert said.count(b"HTTP/1.1") == 1  # and the rest is taken for no other request
+    assert b" 400 " in said.splitlines()[0]
+    assert len(running.pages) == 0
+
+
+def test_an_empty_connection_is_dropped_and_too_many_are_told(
+    running: server.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "IN_TIME", 0.5)
+    running.room = threading.BoundedSemaphore(4)
+    with ExitStack() as stack:
+        many = [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", running.server_port), timeout=10)
+            )
+            for _ in range(7)
+        ]
+        refused = [each.recv(4096) for each in many[4:]]
+        assert all(b" 503 " in said and said.endswith(b"close pages\n") for said in refused)
+        assert [each.recv(1) for each in many[:4]] == [b""] * 4
+    assert Client(running).draw(3)["logits"]
+
+
+def test_who_leaves_before_the_answer_is_no_fault(
+    running: server.Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = f"GET /style.css HTTP/1.1\r\nHost: {host(running)}\r\n\r\n".encode()
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", running.server_port)) as connection:
+            linger = struct.pack("ii", 1, 0)  # the answer meets a connection that was reset
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            connection.sendall(text * 50)
+    assert Client(running).draw(3)["logits"]
+    assert capfd.readouterr().err == ""
+
+
 def host(to: server.Server) -> str:
     return f"127.0.0.1:{to.server_port}"
 
@@ -628,6 +685,33 @@ def test_its_own_files_come_with_strict_headers(running: server.Server) -> None:
         assert "default-src 'self'" in response.headers["Content-Security-Policy"]
         assert b"http://" not in content.replace(b"http://www.w3.org/2000/svg", b"")
         assert b"https://" not in content
+
+
+READ = 4.5  # WCAG 2, AA: contrast of texts; lines and edges need 3
+PAIRS = {
+    **{(text, on): READ for text in ("ink", "soft") for on in ("paper", "page")},
+    **{("on-blue", on): READ for on in ("blue", "orange", "ink")},
+    **{("bar-text", on): READ for on in ("grey", "track")},
+    **{(text, "paper"): READ for text in ("blue", "orange")},
+    **{("edge", on): 3.0 for on in ("paper", "page")},
+    ("kept", "paper"): 3.0,
+}
+
+
+def test_texts_and_edges_stand_out_in_light_and_dark(running: server.Server) -> None:
+    def brightness(colour: str) -> float:
+        digits = colour if len(colour) == 6 else "".join(2 * digit for digit in colour)
+        shares = np.array([int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)])
+        linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    schemes = re.findall(r":root \{(.*?)\}", running.files["style.css"].decode(), re.DOTALL)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colours = dict(re.findall(r"--([\w-]+): #([0-9a-f]+)", scheme))
+        for (one, other), least in PAIRS.items():
+            low, high = sorted(brightness(colours[name]) + 0.05 for name in (one, other))
+            assert high / low >= least, (one, other)
 
 
 @pytest.mark.parametrize("name", ["evil.example", "127.0.0.1", "127.0.0.1.evil.example:{port}", ""])
@@ -785,6 +869,7 @@ def test_a_message_without_a_mask_or_of_an_absurd_length_ends_the_line(
         ("Host", "evil.example", 403),
         ("Origin", "http://evil.example", 403),
         ("Origin", None, 400),
+        ("Upgrade", None, 400),
         ("Upgrade", "h2c", 400),
         ("Sec-WebSocket-Version", "8", 400),
         ("Sec-WebSocket-Key", "short", 400),
@@ -876,9 +961,15 @@ def test_ctrl_c_ends_it_with_one_line() -> None:
     connection = HTTPConnection(address, timeout=10)
     connection.request("GET", "/")
     assert b"<canvas" in connection.getresponse().read()  # and stays open
+    client = Client(address)
+    settings = client.choices()["settings"] | {"width": 512, "depth": 4, "batch": 1024}
+    client("begin", settings=settings)
+    each = measure.Line(f"http://{address}/")
+    each.send(question(client, "advance", known=0))  # and is in the midst of a training
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    connection.close()
+    for opened in (connection, client.connection, each):
+        opened.close()
     assert process.returncode == 130
     assert (out, err.count("\n")) == ("", 1)
 

@@ -82,10 +82,11 @@ def strokes_of(body: Body) -> list[Points]:
     strokes = []
     for stroke in given:
         try:
-            points = np.array(stroke, np.float64)
+            points = np.array(stroke)
         except (TypeError, ValueError, OverflowError):
             points = np.empty(0)
-        if points.ndim != 2 or points.shape[1] != 2 or not np.all(np.abs(points) <= 3):
+        numbers = points.ndim == 2 and points.shape[1] == 2 and points.dtype.kind in "if"
+        if not numbers or not np.all(np.abs(points) <= 3):
             raise ValueError("strokes must be lists of points [x, y], numbers from -3 to 3")
         strokes.append(points.astype(np.float32))
     if sum(map(len, strokes)) > MOST_POINTS:

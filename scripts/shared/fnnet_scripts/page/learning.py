@@ -69,7 +69,7 @@ def settings_of(values: Mapping[str, Any], data: Mapping[str, Any]) -> Settings:
 
     def number(name: str, most: float) -> float:
         value = values.get(name)
-        if type(value) not in (int, float) or not 0 <= float(value) <= most:  # type: ignore[arg-type]  # it is a number by then
+        if type(value) not in (int, float) or not 0 <= value <= most:  # type: ignore[operator]  # it is a number by then
             raise ValueError(f"{name} must be a number from 0 to {most:g}, got {value!r:.60}")
         return float(value)  # type: ignore[arg-type]  # as above
 

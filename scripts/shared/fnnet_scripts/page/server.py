@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any
@@ -32,6 +33,10 @@ FILES = {
     },
 }
 GONE = "this page was left alone for long, or draw.py was started anew: load the page again"
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"too many connections are open: close pages\n"
+)
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; "
@@ -56,18 +61,19 @@ class Timely(io.RawIOBase):
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.deadline: float | None = None
+        self.patience = IN_TIME  # until the first request begins; later ones may take longer
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = KEPT if self.deadline is None else self.deadline - time.monotonic()
+        left = self.patience if self.deadline is None else self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("too slow")
         self.connection.settimeout(left)
         count = self.connection.recv_into(buffer)
         if self.deadline is None:
-            self.deadline = time.monotonic() + IN_TIME
+            self.deadline, self.patience = time.monotonic() + IN_TIME, KEPT
         self.connection.settimeout(IN_TIME)  # of the answer
         return count
 
@@ -87,6 +93,10 @@ class Handler(BaseHTTPRequestHandler):
         self.arriving = Timely(self.connection)
         self.rfile = io.BufferedReader(self.arriving)
 
+    def finish(self) -> None:
+        with suppress(OSError):  # the other side went away before its answer
+            super().finish()
+
     def handle_one_request(self) -> None:
         self.arriving.deadline = None
         try:
@@ -100,7 +110,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(self.file)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.answer(self.file)
 
     def do_POST(self) -> None:
         self.answer(self.api)
@@ -155,7 +166,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def upgrade(self) -> str:
         """What shows a browser that a line can be opened; only our own page may open one."""
-        if self.headers.get("Upgrade", "").lower() != "websocket" or "Origin" not in self.headers:
+        websocket = self.headers.get("Upgrade", "").lower() == "websocket"
+        if not websocket or "Origin" not in self.headers or self.request_version != "HTTP/1.1":
             raise Refused(400, "a line must be a WebSocket that this server's page opens")
         if self.headers.get("Sec-WebSocket-Version") != "13":
             raise Refused(400, "a line must be a WebSocket of version 13")
@@ -184,6 +196,12 @@ class Handler(BaseHTTPRequestHandler):
         for origin in self.headers.get_all("Origin") or []:
             if origin.lower() not in {f"http://{host}" for host in ours}:
                 raise Refused(403, "this server answers its own page alone")
+
+        lengths = self.headers.get_all("Content-Length") or []
+        if "Transfer-Encoding" in self.headers or len(lengths) > 1:
+            raise Refused(400, "the request must say once how long its body is (Content-Length)")
+        if self.command != "POST" and lengths not in ([], ["0"]):
+            raise Refused(400, "such a request has no body")
 
     def file(self) -> tuple[str, bytes]:
         path = self.path.partition("?")[0]
@@ -297,6 +315,8 @@ class Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self.room.acquire(blocking=False):
+            with suppress(OSError):
+                request.sendall(BUSY)
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)

@@ -35,6 +35,7 @@ export function begin(described, own = false) {
   if (!network.columns.length) at("hidden").textContent = "This network has none.";
   at("reset").disabled = true;
   at("lesson").textContent = "\u00a0";
+  document.querySelector("#draw .flow").classList.remove("loading");
   paint();
   changed();
 }
@@ -79,10 +80,6 @@ for (const name of ["pointerup", "pointercancel"]) {
     paint(); // in one piece: pieces drawn over each other have harder edges
   });
 }
-canvas.addEventListener("mousedown", (event) => {
-  event.preventDefault(); // which would select text, and look for it with each movement
-  canvas.focus({ preventScroll: true });
-});
 canvas.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false });
 
 // With keys: a pen that is moved by the arrows and lowered by the space bar.
@@ -211,7 +208,7 @@ function example(text, i) {
   const name = network.classes[network.labels[i]];
   const image = inkImage(bytes(text), network.side);
   const button = element("button", { title: `A test image: ${name}` }, image);
-  button.setAttribute("aria-label", `Test image: ${name}`);
+  button.setAttribute("aria-label", `Test image ${i + 1}: ${name}`);
   button.addEventListener("click", () => {
     strokes = [];
     base = i;

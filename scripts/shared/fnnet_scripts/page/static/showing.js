@@ -18,10 +18,10 @@ export function drawInk(canvas, ink, columns) {
 }
 
 // The same as an image: unlike a canvas it is not drawn anew in every frame.
-export function inkImage(ink, columns) {
+export function inkImage(ink, columns, alt = "") {
   const canvas = element("canvas");
   drawInk(canvas, ink, columns);
-  return element("img", { className: "pixels", src: canvas.toDataURL(), alt: "" });
+  return element("img", { className: "pixels", src: canvas.toDataURL(), alt });
 }
 
 // Signed bytes: blue is positive, red negative, white zero.

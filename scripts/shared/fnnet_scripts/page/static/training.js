@@ -33,7 +33,7 @@ async function load() {
   }
   for (const [name, most] of Object.entries(choices.limits)) form.elements[name].max = most;
   const given = new URL(location).searchParams;
-  let wrong = "";
+  const wrong = [];
   for (const [name, value] of Object.entries(choices.settings)) {
     const field = form.elements[name], wanted = given.get(name);
     field.value = value;
@@ -41,11 +41,11 @@ async function load() {
     field.value = wanted;
     if (field.value !== wanted || !field.checkValidity()) {
       field.value = value;
-      wrong = `The address says ${name} = ${wanted.slice(0, 40)}, which is not to be had here.`;
+      wrong.push(`${name} = ${wanted.slice(0, 40)}`);
     }
   }
   await rewind();
-  if (wrong) say(wrong);
+  if (wrong.length) say(`The address asks for what is not to be had here: ${wrong.join(", ")}.`);
 }
 
 function settings() {
@@ -93,9 +93,11 @@ async function fresh() {
   at("code").setAttribute("aria-expanded", false);
   at("weights").replaceChildren();
   at("tests").replaceChildren(...run.images.map((text, i) => {
-    return element("div", { className: "test" }, inkImage(bytes(text), run.shape[1]),
+    const name = `Test image: ${run.classes[run.labels[i]]}`;
+    return element("div", { className: "test" }, inkImage(bytes(text), run.shape[1], name),
       element("canvas", { className: "minis" }), element("p"));
   }));
+  document.querySelector("#train .inside").classList.remove("loading");
   redraw();
   toward(1);
 }
@@ -130,11 +132,13 @@ async function toward(rows) {
 function stop() {
   goal = Math.min(goal, 1);
   buttons();
+  redraw();
 }
 
 function buttons() {
   at("start").textContent = running() ? "Pause" : "Start";
   at("step").disabled = running();
+  at("standing").setAttribute("aria-live", running() ? "off" : "polite"); // read out where it stops
   at("keep").disabled = !run || run.rows.length < 2;
   at("use-run").disabled = running() || !run;
 }
@@ -172,6 +176,7 @@ at("drop").addEventListener("click", () => {
 function redraw() {
   if (!run || at("train").hidden) return;
   const rows = run.rows, row = rows[rows.length - 1];
+  buttons();
   at("standing").textContent = standing(row);
   at("share").value = last.share || last.measured;
   const before = kept?.rows ?? [];
@@ -186,7 +191,6 @@ function redraw() {
   legend();
   weights();
   tests();
-  buttons();
 }
 
 function standing(row) {
@@ -216,10 +220,9 @@ function weights() {
   const all = bytes(last.weights), size = run.shape[0] * run.shape[1];
   const count = all.length / size, grid = at("weights");
   while (grid.children.length < count) grid.append(element("canvas", { className: "pixels" }));
+  grid.setAttribute("aria-label", `Weights of the first ${count} units, each an image`);
   [...grid.children].forEach((canvas, i) => {
     drawWeights(canvas, all.subarray(i * size, (i + 1) * size), run.shape[1]);
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `Weights of unit ${i}`);
   });
 }
 
