@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fnnet_scripts.page import pages, server, thinking
+from fnnet_scripts.page import api as api_of_page
+from fnnet_scripts.page import learning, pages, server, thinking
 from fnnet_scripts.skeletons import Points
 
 from tests.scripts.drawn_digits import strokes_of_class
@@ -355,6 +356,7 @@ def pictures() -> str:
 def test_a_link_opens_the_same_run(user: User, address: str) -> None:
     user.page.click("#tab-train")
     user.waits("document.querySelectorAll('#tests .test').length === 10")
+    assert "data=digits&width=64&" in user.page.url  # before anything is changed
     user.page.fill("[name=width]", "12")
     user.page.select_option("[name=optimizer]", "adam")
     user.page.fill("[name=seed]", "5")
@@ -404,6 +406,38 @@ def test_two_runs_lie_over_each_other_and_one_is_drawn_for(user: User) -> None:
     user.page.wait_for_selector("tr.guess")
     user.page.click("#use-first")
     user.waits("document.getElementById('about').textContent.includes('MNIST')")
+
+
+def test_drawing_for_a_run_begins_where_one_draws(phone: User) -> None:
+    phone.page.click("#tab-train")
+    phone.waits("document.getElementById('standing').textContent.startsWith('Epoch 0:')")
+    phone.page.click("#step")
+    phone.waits("document.getElementById('standing').textContent.startsWith('Epoch 1:')")
+    phone.page.click("#use-run")  # which lies far below
+    phone.page.wait_for_selector("#use-first:not([hidden])")
+    assert phone.page.evaluate("scrollY") == 0
+    phone.draw(strokes_of_class(0))
+    phone.page.wait_for_selector("tr.guess")
+
+
+def test_large_data_sets_are_evaluated_while_one_waits_starts_and_rewinds(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "PIECE", 50)
+    monkeypatch.setattr(api_of_page, "MOMENT", 0.0)
+    state = "document.getElementById('standing').textContent"
+    user.page.click("#tab-train")
+    user.waits(f"/^Epoch 0, \\d+ % evaluated$/.test({state})")
+    user.page.click("#rewind")
+    user.waits(f"/^Epoch 0, \\d % evaluated$/.test({state})")
+    monkeypatch.setattr(learning, "PIECE", 2048)
+    user.page.click("#rewind")
+    user.waits(f"/^Epoch 0: .* of 360 test images$/.test({state})")
+    monkeypatch.setattr(api_of_page, "MOMENT", 0.1)
+    user.page.click("#start")
+    user.waits(f"/^Epoch [1-9]/.test({state})")
+    user.page.click("#start")
+    assert user.text("#start") == "Start"
 
 
 def test_a_server_that_is_gone_is_told(user: User) -> None:

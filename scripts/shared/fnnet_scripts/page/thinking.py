@@ -20,6 +20,7 @@ from fnnet.params import widths
 from fnnet.pictures.forms import Form, form_of
 from fnnet_scripts.embedded import described as what_it_knows
 from fnnet_scripts.embedded import load_embedded
+from fnnet_scripts.page.folders import OWN
 from fnnet_scripts.page.strokes import Image
 from fnnet_scripts.wording import dashed
 
@@ -87,9 +88,10 @@ def from_checkpoint(path: Path, data: Mapping[str, fnnet.Dataset]) -> Network:
 def from_run(params: fnnet.Params, data: fnnet.Dataset, accuracy: float, read: int) -> Network:
     """The network of a run on this page, and the accuracy on the first test images that it read."""
     _check(params, "this run")
+    name = "your own pictures" if data.name == OWN else data.name
     first = f"the first {read:,} of " if read < len(data.test) else ""
     about = (
-        f"{dashed(widths(params))}, trained on this page ({data.name}): "
+        f"{dashed(widths(params))}, trained on this page ({name}): "
         f"it reads {share(accuracy)} of {first}{len(data.test):,} test images"
     )
     form = form_of(data.name, data.train.x.shape[-1])

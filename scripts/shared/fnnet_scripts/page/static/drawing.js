@@ -26,7 +26,7 @@ export function begin(described, own = false) {
   at("examples").replaceChildren(...network.examples.slice(0, 20).map(example));
   at("start-from").hidden = !network.examples.length;
   const short = network.classes.every((name) => name.length < 3);
-  bars.classList.toggle("short", short);
+  for (const each of [bars, at("verdict")]) each.classList.toggle("short", short);
   at("bars").replaceChildren(...network.classes.map(bar));
   at("labels").classList.toggle("long", !short);
   at("hint").textContent = invitation();

@@ -75,7 +75,7 @@ export function percent(p) {
 }
 
 export function number(v) {
-  return v.toFixed(Math.abs(v) < 99.95 ? 1 : 0).replace("-", "−");
+  return v.toFixed(Math.abs(v) < 99.95 ? 1 : 0).replace(/^-0\.0$/, "0.0").replace("-", "−");
 }
 
 const pop = document.getElementById("pop");

@@ -44,6 +44,7 @@ async function load() {
       wrong.push(`${name} = ${wanted.slice(0, 40)}`);
     }
   }
+  if (!at("train").hidden) inAddress();
   await rewind();
   if (wrong.length) say(`The address asks for what is not to be had here: ${wrong.join(", ")}.`);
 }
@@ -61,13 +62,17 @@ export function remember(address) {
   for (const { name, value } of form.elements) address.searchParams.set(name, value);
 }
 
+function inAddress() {
+  const address = new URL(location);
+  remember(address);
+  history.replaceState(null, "", address);
+}
+
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("change", () => {
   if (!form.reportValidity()) return;
   stop();
-  const address = new URL(location);
-  remember(address);
-  history.replaceState(null, "", address);
+  inAddress();
   attempt(rewind);
 });
 
