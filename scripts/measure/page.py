@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -68,6 +68,41 @@ Drawing: TypeAlias = list[Points]
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """A process of this system: its name, who started it, and the processor time it has taken."""
+
+    name: str
+    parent: int
+    seconds: float
+
+
+def processes() -> dict[int, Process]:
+    """Those that run; none where there is no /proc."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            start, _, rest = path.read_text().rpartition(")")
+            words = rest.split()
+            seconds = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+            found[int(path.parent.name)] = Process(start.partition("(")[2], int(words[1]), seconds)
+    return found
+
+
+def by_chromium() -> float:
+    """Processor time of all of Chromium that this process has started."""
+    found = processes()
+
+    def below(number: int) -> float:
+        return sum(
+            below(i) + (each.seconds if each.name.startswith("chrom") else 0)
+            for i, each in found.items()
+            if each.parent == number
+        )
+
+    return below(os.getpid()) if found else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """A server in a process of its own."""
 
@@ -76,11 +111,7 @@ class Served:
 
     def seconds(self) -> float:
         """Processor time that it has taken."""
-        try:
-            words = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return float("nan")
-        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return processes().get(self.process, Process("", 0, float("nan"))).seconds
 
     def bytes(self) -> float:
         """Memory that it holds."""
@@ -214,16 +245,19 @@ def draw(page: Any, drawing: Drawing, beat: float = BEAT) -> None:
 
 def digits(server: Served, test: fnnet.Split, settings: argparse.Namespace) -> None:
     """Digits drawn with a mouse: how many are read right, and how soon the bars follow."""
-    right, began = 0, server.seconds()
+    right = 0
     with browser() as started:
         page = opened(started, server)
+        began, before = server.seconds(), by_chromium()
         for x, y in zip(test.x, test.y, strict=True):
             page.keyboard.press("Delete")
             draw(page, thinned(strokes_of(np.asarray(x))))
             right += page.inner_text("tr.guess th") == str(y)
         times = page.evaluate("() => window.times")
+        chromium = 1000 * (by_chromium() - before) / len(times)
     print(f"{len(test)} digits replayed with a mouse: {right} read right")
-    print(f"stroke to bars, one page: {told(times)}; {each(server, began, len(times))}", flush=True)
+    spent = f"{each(server, began, len(times))}, {chromium:.1f} ms of Chromium's"
+    print(f"stroke to bars, one page: {told(times)}; {spent}", flush=True)
 
 
 def thinned(drawing: Drawing) -> Drawing:
