@@ -117,6 +117,15 @@ def first_look(small: Plane, closer: float) -> tuple[Look, Sides, Ink]:
     return Look(axis, window, dark, ruled=sides.seen is not seen), sides, ink
 
 
+def blur_of(sides: Sides) -> float:
+    """Over how many pixels the steepest edges rise."""
+    values = sides.seen.values
+    steps = [np.abs(np.diff(values, axis=axis)) for axis in (0, 1)]
+    steepest = max((float(np.quantile(each, 0.999)) for each in steps if each.size), default=0.0)
+    high = max(level(sides.dark), level(sides.light))
+    return high / steepest if steepest else 1.0
+
+
 def shade_on(sides: Sides) -> Shade | None:
     """Shadows that are narrower than the page."""
     seen = sides.seen

@@ -18,6 +18,7 @@ from fnnet.pictures.ink import (
     Look,
     Part,
     Sides,
+    blur_of,
     brighter,
     closer_look,
     first_look,
@@ -38,6 +39,8 @@ SIDE = 230.0  # pixels: the side of a square with as many as are analysed
 AGAIN = 2.5  # times as large: what is analysed where nothing was found
 SMALL = 0.02  # of the picture's longer side: what is no larger is a speck, where there is no ink
 SPECK = 6  # points: what has fewer is no stroke
+BLURRED = 4.0  # pixels that an edge is wide: it is blurred
+SHARP = 2.5  # pixels that an edge is wide at the size at which a blurred picture is read
 DARKER = 1.15  # times the contrast of shadows: what ink has at least
 REST = 0.4  # of all that stands out: the share that may be no writing
 
@@ -127,11 +130,34 @@ def read_picture(pixels: Pixels, form: Form, every: bool = False) -> Reading:
         return Reading((whole,), None, Steps(plane, plane, plane > 0, 1.0))
     if find_spec("scipy") is None:
         raise ImportError("pictures need SciPy: pip install scipy")
-    reading = _read(pixels, form, every)
+    reading, blur = _read(pixels, form, every)
+    if reading.refusal and blur > BLURRED:
+        return _from_afar(pixels, form, every, blur) or reading
     if reading.found or side_of(pixels) <= 1.5 * SIDE:
         return reading
     hints = _hints(reading.steps)  # what is too small to be seen at first
-    return reading if hints is None else _read(pixels, form, every, hints)
+    return reading if hints is None else _read(pixels, form, every, hints)[0]
+
+
+def _from_afar(pixels: Pixels, form: Form, every: bool, blur: float) -> Reading | None:
+    """What a blurred picture shows where it is made so small that it is sharp; None if nothing."""
+    small, scale = to_working_size(pixels, SIDE * SHARP / blur)
+    reading, _ = _read(small.clip(0, 255), form, every)
+    if reading.refusal:
+        return None
+    steps = replace(reading.steps, scale=reading.steps.scale * scale)
+    return replace(reading, found=_placed(reading.found, scale, (0, 0)), steps=steps)
+
+
+def _placed(found: tuple[Found, ...], scale: float, corner: tuple[int, int]) -> tuple[Found, ...]:
+    """Objects of a part of a picture, or of a smaller one, in the picture's rows and columns."""
+    placed = []
+    for each in found:
+        top, left, bottom, right = (scale * n for n in each.box)
+        down, across = corner
+        box = (top + down, left + across, bottom + down, right + across)
+        placed.append(replace(each, box=box))
+    return tuple(placed)
 
 
 def _hints(steps: Steps) -> Region | None:
@@ -208,8 +234,10 @@ class View:
         return part_of(self.pixels, piece, labels, int(self.scale), self.look, self.gains)
 
 
-def _read(pixels: Pixels, form: Form, every: bool, region: Region | None = None) -> Reading:
-    """What is seen on the whole of a picture, or from closer in a region of it."""
+def _read(
+    pixels: Pixels, form: Form, every: bool, region: Region | None = None
+) -> tuple[Reading, float]:
+    """What is seen on the whole of a picture, or from closer in a region of it; and how blurred."""
     least, side = SMALL * max(pixels.shape[:2]), SIDE
     if region is not None:
         whole = side_of(pixels)
@@ -220,7 +248,7 @@ def _read(pixels: Pixels, form: Form, every: bool, region: Region | None = None)
     look, sides, ink = first_look(small, closer)
     view = View(pixels, small, scale, look, ink, least / scale)
     reading = _lit(view, sides, form, every, closer) or _of_view(view, sides, form, every)
-    return reading if region is None else _moved(reading, region)
+    return reading if region is None else _moved(reading, region), blur_of(sides)
 
 
 def _lit(view: View, sides: Sides, form: Form, every: bool, closer: float) -> Reading | None:
@@ -238,12 +266,9 @@ def _lit(view: View, sides: Sides, form: Form, every: bool, closer: float) -> Re
 
 def _moved(reading: Reading, region: Region) -> Reading:
     """A reading of a region, in the picture's own rows and columns."""
-    top, left = (each.start for each in region)
-    move = np.array([top, left, top, left])
-    found = tuple(
-        replace(each, box=tuple((np.array(each.box) + move).tolist())) for each in reading.found
-    )
-    return replace(reading, found=found, steps=replace(reading.steps, corner=(top, left)))
+    corner = region[0].start, region[1].start
+    steps = replace(reading.steps, corner=corner)
+    return replace(reading, found=_placed(reading.found, 1.0, corner), steps=steps)
 
 
 def _of_view(view: View, sides: Sides, form: Form, every: bool) -> Reading:
