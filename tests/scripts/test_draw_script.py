@@ -348,7 +348,7 @@ CONNECTIONS: list[HTTPConnection] = []  # that a test has opened
 
 
 def connected(to: server.Server) -> HTTPConnection:
-    CONNECTIONS.append(HTTPConnection("127.0.0.1", to.server_port, timeout=10))
+    CONNECTIONS.append(HTTPConnection("127.0.0.1", to.server_port, timeout=60))
     return CONNECTIONS[-1]
 
 
@@ -525,7 +525,7 @@ def host(to: server.Server) -> str:
 
 
 def exchange(to: server.Server, text: str) -> bytes:
-    with socket.create_connection(("127.0.0.1", to.server_port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", to.server_port), timeout=60) as connection:
         connection.sendall(text.encode())
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -580,10 +580,10 @@ def test_a_request_that_trickles_in_is_cut_off(
 ) -> None:
     monkeypatch.setattr(server, "IN_TIME", 0.3)
     began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", running.server_port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", running.server_port), timeout=60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
         ended = False
-        while not ended and time.monotonic() - began < 8:
+        while not ended and time.monotonic() - began < 60:
             time.sleep(0.05)
             try:
                 connection.sendall(b"X")
@@ -600,7 +600,7 @@ def test_a_page_left_alone_gives_its_memory_back(running: server.Server) -> None
     client = Client(running)
     client.draw(2)
     running.pages.idle = 0.0
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(running.pages) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert len(running.pages) == 0
@@ -644,11 +644,11 @@ def test_ctrl_c_ends_it_with_one_line() -> None:
     line = process.stdout.readline()
     assert line.startswith("http://127.0.0.1:")
     address = line.split()[0].removeprefix("http://").rstrip("/")
-    connection = HTTPConnection(address, timeout=10)
+    connection = HTTPConnection(address, timeout=60)
     connection.request("GET", "/")
     assert b"<canvas" in connection.getresponse().read()  # and stays open
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     connection.close()
     assert process.returncode == 130
     assert (out, err.count("\n")) == ("", 1)

@@ -38,7 +38,7 @@ def start(
     if shell:
         command = ["sh", "-c", f'"$@" {shell}', "sh", *command]
     environment = {**os.environ, **variables}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -24,7 +24,7 @@ compiler = pytest.mark.skipif(
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(path_of("export")), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def save(folder: Path, params: fnnet.Params, extra: Any = None) -> None:
@@ -129,7 +129,7 @@ def test_without_onnx_the_package_is_named(digits: fnnet.Params, tmp_path: Path)
     code += "import export; sys.exit(export.main())"
     folder = str(path_of("export").parent)
     command = [sys.executable, "-c", code, folder, "checkpoint.npz", "network.onnx"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1
     assert result.stderr.startswith("export.py: as_onnx needs onnx: pip install onnx")
     assert result.stderr.count("\n") == 1

@@ -215,7 +215,7 @@ def test_interrupted_runs_side_by_side_end_without_a_word(tmp_path: Path, second
         env=environment("reproduce"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         start_new_session=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
