@@ -19,7 +19,7 @@ import pytest
 from fnnet_scripts import recipes
 
 import fnnet
-from tests.scripts.shared import load, path_of
+from tests.scripts.shared import load, path_of, without_figures
 
 SCRIPT = path_of("train")
 TINY = ("--hidden", "8", "--batch-size", "256")
@@ -526,7 +526,8 @@ RECIPE = (
 
 
 def train(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True)
+    command = [sys.executable, *without_figures("train"), *words]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_a_recipe_of_options_is_resumed_bit_for_bit(tmp_path: Path) -> None:
