@@ -84,7 +84,7 @@ def test_output_names_the_kernels_that_the_environment_chooses(
 
 def test_every_table_has_rows_of_one_length(quick: tuple[Path, str]) -> None:
     found = tables(quick[1])
-    assert len(found) == 7  # one a section
+    assert len(found) == 9  # one a section, and two of other data
     for rows in found:
         assert len(rows) > 1
         assert len({len(row) for row in rows}) == 1

@@ -366,6 +366,9 @@ def test_a_terminal_sees_how_far_long_work_is(
         ("tables", "iris", "--epochs", "2"),
         ("jax_optax", "--epochs", "2"),
         ("train", *TRAIN),
+        ("sweep", "--epochs", "2", "--seeds", "1", "--hidden", "2", "--measure"),
+        ("export", "checkpoint.npz", "net.npz"),
+        ("reproduce", "keras", "--dataset", "digits", "--epochs", "2", "--seeds", "0"),
     ],
 )
 def test_what_may_take_seconds_shows_a_bar_on_a_terminal(
@@ -374,6 +377,8 @@ def test_what_may_take_seconds_shows_a_bar_on_a_terminal(
     for module in ("tqdm", "scipy", "sklearn", "pandas", "jax", "optax", "matplotlib"):
         pytest.importorskip(module)
     monkeypatch.chdir(tmp_path)
+    state = fnnet.rmsprop_init(fnnet.init_params(0, (64, 10)))
+    fnnet.save_checkpoint("checkpoint.npz", fnnet.Checkpoint(state, np.random.default_rng(0)))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "100")
     name, *options = words

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,16 +127,13 @@ def test_files_that_cannot_be_mapped_are_told_in_a_sentence(tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError, match="got none"):
         mapped.mapped_splits(tmp_path)
     path = tmp_path / "train-images-idx3-ubyte"
-    write_idx(path, np.zeros((3, 2, 2), np.int32))
-    with pytest.raises(ValueError, match=r"must be a \.npy file, or an unpacked IDX file of bytes"):
-        mapped.mapped_splits(tmp_path)
-    for content in (b"", b"\0\0\x08", b"\0\0\x08\x03\0\0"):
+    for content in (b"", b"\0\0\x08", b"\0\0\x08\x03\0\0", b"PNG"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"must be a \.npy file, or an unpacked IDX"):
+        with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: (ends after|starts with) "):
             mapped.mapped_splits(tmp_path)
     write_idx(path, np.zeros((3, 2, 2), np.uint8))
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="must have 12 bytes after its header"):
+    with pytest.raises(ValueError, match="has 11 bytes of data, expected 12"):
         mapped.mapped_splits(tmp_path)
     np.save(tmp_path / "train-images.npy", np.zeros((3, 2, 2), np.uint8))
     with pytest.raises(FileNotFoundError, match=r"got train-images-idx3-ubyte, train-images\.npy"):

@@ -567,6 +567,33 @@ def test_resuming_keeps_every_setting_of_a_recipe(tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.parametrize("output", ["sigmoid", "identity"])
+def test_another_output_learns_zeros_and_ones_and_is_scored_by_its_largest_logit(
+    output: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    words = ("--output", output, "--average", "0.9", "--class-weights", "--learning-rate", "0.01")
+    done = train(*words, "--epochs", "3", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "draw.py" not in done.stdout
+    assert (out / "confusion.png").exists()
+    assert (out / "predictions.png").exists() == (output == "sigmoid")
+    again = train("--resume", "--epochs", "4", "--out", str(out))
+    assert json.loads((out / "run.json").read_text())["output"] == output
+    params = fnnet.load_checkpoint(out / "averaged.npz").state.params
+    assert params.output == output
+    test = fnnet.load_digits().test
+    logits = fnnet.forward(params, fnnet.as_inputs(test))
+    right = (logits.argmax(axis=1) == test.y).mean()
+    assert right > 0.7
+    loss = fnnet.loss(params, fnnet.as_inputs(test), np.eye(10, dtype=np.float32)[test.y])
+    assert f"test accuracy {right:.2%}, test loss {loss:.4f}; trained 4 epochs" in again.stdout
+    assert f"test loss {loss:.4f}, test accuracy {right:.2%}" in again.stdout.splitlines()[0]
+    other = train("--resume", "--output", "softmax", "--out", str(out))
+    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
+    assert f"--output is {output} in the run to resume, got softmax" in other.stderr
+
+
 def test_the_average_is_that_of_the_parameters_after_each_step(tmp_path: Path) -> None:
     words = ("--hidden", "8", "--batch-size", "256", "--epochs", "2", "--average", "0.8")
     out = tmp_path / "run"

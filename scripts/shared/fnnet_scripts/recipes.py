@@ -15,6 +15,7 @@ from fnnet.arguments import Labels
 from fnnet.checks import FloatArray
 from fnnet.optimizers.schedules import Schedule
 from fnnet.optimizers.states import OPTIMIZERS, kinds
+from fnnet.outputs import OUTPUTS
 from fnnet.params import VARIANCES
 from fnnet_scripts.options import Parser, UsageError, at_least, not_negative
 
@@ -50,6 +51,7 @@ RECIPE: dict[str, Any] = {
     "factor": 0.1,
     "every": 0,
     "activation": "relu",
+    "output": "softmax",
     "scheme": "auto",
     "dropout": 0.0,
     "label_smoothing": 0.0,
@@ -116,6 +118,8 @@ def add_recipe_options(parser: Parser) -> None:
     add("--factor", type=share, metavar="X", help="of --schedule step: what is left; default: 0.1")
     add = parser.group("network and regularization")
     add("--activation", choices=ACTIVATIONS, help="of the hidden units; default: relu")
+    about = "sigmoid: each class against the rest; identity: least squares; default: softmax"
+    add("--output", choices=OUTPUTS, help=about)
     schemes = ("auto", *VARIANCES, UNIT_NORMAL)
     add("--scheme", choices=schemes, help="of the first weights; default: what suits --activation")
     add("--dropout", type=share, metavar="X", help="rate of the hidden units; default: 0")
@@ -158,7 +162,8 @@ def first_params(
 ) -> fnnet.Params:
     """A network to begin with."""
     scheme = settings.scheme if settings.scheme in VARIANCES else None
-    params = fnnet.init_params(rng, sizes, dtype, activation=settings.activation, scheme=scheme)
+    kinds = {"activation": settings.activation, "output": settings.output}
+    params = fnnet.init_params(rng, sizes, dtype, scheme=scheme, **kinds)
     if settings.scheme != UNIT_NORMAL:
         return params
     return fnnet.tree_map(lambda leaf: rng.standard_normal(leaf.shape).astype(leaf.dtype), params)
@@ -180,6 +185,24 @@ def weighted(settings: argparse.Namespace, split: fnnet.Split, classes: int) -> 
         raise UsageError("--class-weights needs one class for each image")
     weights = fnnet.class_weights(split.y, classes)
     return fnnet.Split(split.x, split.y, weights, split.divisor)
+
+
+def labelled(settings: argparse.Namespace, split: fnnet.Split, classes: int) -> fnnet.Split:
+    """The split with its labels as the output takes them: of all but softmax zeros and ones."""
+    if settings.output == "softmax":
+        return split
+    y = fnnet.smooth_labels(split.y, classes, 0)
+    return fnnet.Split(split.x, y, split.weights, split.divisor)
+
+
+def evaluated(
+    settings: argparse.Namespace, params: fnnet.Params, split: fnnet.Split, classes: int
+) -> fnnet.Evaluation:
+    """The loss of the network's own output; accuracy and confusion of the largest logit's class."""
+    own = fnnet.evaluate(params, labelled(settings, split, classes))
+    if settings.output == "softmax":
+        return own
+    return replace(fnnet.evaluate(replace(params, output="softmax"), split), loss=own.loss)
 
 
 def schedule_of(settings: argparse.Namespace, steps: int) -> Schedule:
@@ -238,12 +261,18 @@ def with_average(checkpoint: fnnet.Checkpoint[Any]) -> Averaged:
     return Averaged(checkpoint.state, unravel(checkpoint.extra[AVERAGE]))
 
 
-def of_average(
-    record: fnnet.Epoch[Any], train: fnnet.Split, held_out: fnnet.Split
+def remeasured(
+    settings: argparse.Namespace,
+    record: fnnet.Epoch[Any],
+    train: fnnet.Split,
+    held_out: fnnet.Split,
+    classes: int,
 ) -> fnnet.Epoch[Any]:
-    """The record with the figures of the average, which is what the run is for."""
-    average = record.state.average
-    on_train, on_held_out = (fnnet.evaluate(average, split) for split in (train, held_out))
+    """The record with the figures of `evaluated`, of the average where there is one."""
+    params = record.state.average if settings.average else record.state.params
+    on_train, on_held_out = (
+        evaluated(settings, params, split, classes) for split in (train, held_out)
+    )
     metrics = replace(
         record.metrics,
         train_loss=on_train.loss,
