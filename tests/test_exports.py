@@ -210,7 +210,7 @@ def built(folder: Path, name: str, main: str, *sources: str) -> Path:
     (folder / "main.c").write_text(main)
     program = folder / f"{name}.exe"
     command = [str(CC), *STRICT, "-o", str(program), "main.c", *sources, "-lm"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert (result.returncode, result.stderr) == (0, "")
     return program
 
@@ -232,7 +232,7 @@ def run_c(
     main = MAIN.format(file=file, prototypes=prototypes, d=d, k=k, call=call)
     program = built(folder, "net", main, *sources)
     content = np.ascontiguousarray(x, dtype=np.float32).tobytes()
-    result = subprocess.run([program], input=content, capture_output=True, check=True, timeout=120)
+    result = subprocess.run([program], input=content, capture_output=True, check=True, timeout=300)
     return np.frombuffer(result.stdout, np.float32).reshape(len(x), k)
 
 

@@ -420,7 +420,7 @@ LINES: list[Any] = []
 
 
 def connected(to: server.Server) -> HTTPConnection:
-    CONNECTIONS.append(HTTPConnection("127.0.0.1", to.server_port, timeout=10))
+    CONNECTIONS.append(HTTPConnection("127.0.0.1", to.server_port, timeout=60))
     return CONNECTIONS[-1]
 
 
@@ -661,7 +661,7 @@ def host(to: server.Server) -> str:
 
 
 def exchange(to: server.Server, text: str) -> bytes:
-    with socket.create_connection(("127.0.0.1", to.server_port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", to.server_port), timeout=60) as connection:
         connection.sendall(text.encode())
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -743,10 +743,10 @@ def test_a_request_that_trickles_in_is_cut_off(
 ) -> None:
     monkeypatch.setattr(server, "IN_TIME", 0.3)
     began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", running.server_port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", running.server_port), timeout=60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
         ended = False
-        while not ended and time.monotonic() - began < 8:
+        while not ended and time.monotonic() - began < 60:
             time.sleep(0.05)
             try:
                 connection.sendall(b"X")
@@ -914,7 +914,7 @@ def test_a_page_left_alone_gives_its_memory_back(running: server.Server) -> None
     client = Client(running)
     client.draw(2)
     running.pages.idle = 0.0
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(running.pages) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert len(running.pages) == 0
@@ -935,12 +935,12 @@ def test_a_closed_page_is_forgotten_and_pages_are_bounded(
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")
-def test_ten_thousand_requests_leave_memory_where_it_was() -> None:
-    """The server in a process of its own; a thousand requests where there is no MNIST."""
+def test_a_thousand_requests_leave_memory_where_it_was() -> None:
+    """The server in a process of its own, which ten pages open and close meanwhile."""
     drawings = [strokes_of_class(k) for k in range(10)]
     with measure.served() as process:
-        before, after = measure.held(process, 1000 if FULL is None else 10_000, drawings)
-    assert after - before < 20e6  # five pages that were kept would be more
+        before, after = measure.held(process, 1000, drawings)
+    assert after - before < 2e6  # one page that was kept would be more, or 2 kB of each request
 
 
 # ---- the command
@@ -958,7 +958,7 @@ def test_ctrl_c_ends_it_with_one_line() -> None:
     line = process.stdout.readline()
     assert line.startswith("http://127.0.0.1:")
     address = line.split()[0].removeprefix("http://").rstrip("/")
-    connection = HTTPConnection(address, timeout=10)
+    connection = HTTPConnection(address, timeout=60)
     connection.request("GET", "/")
     assert b"<canvas" in connection.getresponse().read()  # and stays open
     client = Client(address)
@@ -967,7 +967,7 @@ def test_ctrl_c_ends_it_with_one_line() -> None:
     each = measure.Line(f"http://{address}/")
     each.send(question(client, "advance", known=0))  # and is in the midst of a training
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     for opened in (connection, client.connection, each):
         opened.close()
     assert process.returncode == 130
