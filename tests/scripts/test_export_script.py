@@ -30,7 +30,7 @@ def run(folder: Path, *arguments: str, **variables: str) -> subprocess.Completed
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -165,7 +165,7 @@ def test_without_onnx_the_package_is_named(digits: fnnet.Params, tmp_path: Path)
     code += "import export; sys.exit(export.main())"
     folder = str(path_of("export").parent)
     command = [sys.executable, "-c", code, folder, "checkpoint.npz", "network.onnx"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1
     assert result.stderr.startswith("export.py: as_onnx needs onnx: pip install onnx")
     assert result.stderr.count("\n") == 1

@@ -143,6 +143,7 @@ def test_a_recipe_is_a_command_line_that_trains_the_same_network(
     assert reproduce.main(words) == 0
     python, script, *words_of_train = shlex.split(capsys.readouterr().out)
     assert (python, script) == ("python", "scripts/train.py")
+    without_matplotlib(monkeypatch)  # whose figures take longer than the training here
     assert load("train").main([*words_of_train, "--out", str(tmp_path / "run"), "--quiet"]) == 0
     checkpoint = fnnet.load_checkpoint(tmp_path / "run" / "checkpoint.npz")
     settings, split = reproduce.settings_of(small, 2), fnnet.load_digits().train
@@ -237,7 +238,7 @@ def test_interrupted_runs_side_by_side_end_without_a_word(tmp_path: Path, second
         env=environment("reproduce"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         start_new_session=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
