@@ -573,7 +573,8 @@ def test_another_output_learns_zeros_and_ones_and_is_scored_by_its_largest_logit
 ) -> None:
     out = tmp_path / "run"
     words = ("--output", output, "--average", "0.9", "--class-weights", "--learning-rate", "0.01")
-    done = train(*words, "--epochs", "3", "--out", str(out))
+    command = [sys.executable, str(SCRIPT), *words, "--epochs", "3", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "draw.py" not in done.stdout
     assert (out / "confusion.png").exists()
