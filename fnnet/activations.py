@@ -223,5 +223,5 @@ def activation_of(value: str | Activation) -> Activation:
         if ACTIVATIONS.get(value.name, value) != value:
             raise ValueError(f"activation must not be called {value.name!r}, as one of fnnet's is")
         return value
-    one_of("activation", value, tuple(ACTIVATIONS))
+    one_of("activation", value, ACTIVATIONS)
     return ACTIVATIONS[value]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+from collections.abc import Collection
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
@@ -104,7 +105,7 @@ def flag(name: str, value: bool) -> bool:
     return bool(value)
 
 
-def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+def one_of(name: str, value: object, known: Collection[str]) -> None:
     """Raise where a value is none of the names that it may be."""
     if not isinstance(value, str) or value not in known:
         names = ", ".join(map(repr, known))

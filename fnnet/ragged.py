@@ -266,12 +266,14 @@ class _Run:
         """The steps of some batches; returns their losses."""
         cuts = [*range(0, len(x), self.size), len(x)]
         batches = [slice(*ends) for ends in pairwise(cuts)]
-        scales = [self.scales(weights, batch) for batch in batches]
+        scales = [
+            arguments.sample_weights(weights if weights is None else weights[a:b], b - a, self.w)
+            for a, b in pairwise(cuts)
+        ]
         places = [[a + part[0] for part in self.parts[b - a]] for a, b in pairwise(cuts)]
-        starts = [first[each].tolist() for each in places]
         logits = [
-            self.step(x[batch], y[batch], *scale, start)
-            for batch, scale, start in zip(batches, scales, starts, strict=True)
+            self.step(x[batch], y[batch], s / total, first[starts].tolist())
+            for batch, (s, total), starts in zip(batches, scales, places, strict=True)
         ]
         losses = self.output.with_losses(np.concatenate(logits), y)[1]
         if weights is not None:
@@ -279,14 +281,9 @@ class _Run:
         sums = np.add.reduceat(losses[:, 0], cuts[:-1]).tolist()
         return [loss / total for loss, (_, total) in zip(sums, scales, strict=True)]
 
-    def scales(self, weights: Any, batch: slice) -> tuple[FloatArray | float, float]:
-        """Weights of a batch, and their sum."""
-        chosen = None if weights is None else weights[batch]
-        return arguments.sample_weights(chosen, batch.stop - batch.start, self.w)
-
-    def step(self, x: Any, y: Any, s: Any, total: float, starts: list[int]) -> FloatArray:
-        """One step; returns the logits before it."""
-        logits = self.gradient(x, y, s / total, starts)
+    def step(self, x: Any, y: Any, s: Any, starts: list[int]) -> FloatArray:
+        """One step, samples weighted by s; returns the logits before it."""
+        logits = self.gradient(x, y, s, starts)
         g = empty(self.g.size, self.g)
         g[...] = self.g
         self.now = update_of(self.now)(self.now, freeze(g, self.layout))
@@ -371,12 +368,12 @@ class _InPlace(_Run):
         self.k, self.most = 0, max(1, min(64, int(20 / math.log2(1 / state.decay))))
         self.count, self.rate = 0, state.learning_rate / math.sqrt(1 - state.decay)
 
-    def step(self, x: Any, y: Any, s: Any, total: float, starts: list[int]) -> FloatArray:
+    def step(self, x: Any, y: Any, s: Any, starts: list[int]) -> FloatArray:
         """One step, equations (1) to (12); returns the logits before it."""
         self.k += 1
         self.count += 1
         factor = self.now.decay ** (-self.k / 2)
-        logits = self.gradient(x, y, s * (factor / total), starts)
+        logits = self.gradient(x, y, s * factor, starts)
         g, u, t, w = (a[starts[0] * self.width :] for a in (self.g, self.u, self.t, self.w))
         np.multiply(g, g, t)
         np.add(u, t, u)

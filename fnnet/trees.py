@@ -298,9 +298,11 @@ def empty_like(tree: T) -> Blank[T]:
 
 def sealed(blank: Blank[T]) -> T:
     """The tree of `empty_like`, read-only from now on."""
-    for leaf in blank.leaves:
-        _read_only(leaf)
-    object.__setattr__(blank.tree, "_flat", (_read_only(blank.vector), blank.layout))
+    vector = _read_only(blank.vector)
+    if isinstance(vector, np.ndarray):
+        for leaf in blank.leaves:
+            leaf.setflags(write=False)
+    object.__setattr__(blank.tree, "_flat", (vector, blank.layout))
     return blank.tree
 
 
@@ -409,7 +411,13 @@ def _builder(node: Any) -> Callable[[Iterator[FloatArray]], Any]:
             put(tree, name, value)
         return tree
 
-    return build
+    def build_of_arrays(leaves: Iterator[FloatArray]) -> Any:
+        tree = new(kind)
+        for name, leaf in zip(names, leaves):  # noqa: B905  # the leaves go on
+            put(tree, name, leaf)
+        return tree
+
+    return build_of_arrays if not constants and set(parts) == {next} else build
 
 
 def _filled(tree: T, leaves: Sequence[FloatArray]) -> tuple[FloatArray, Layout[T]]:

@@ -93,6 +93,51 @@ def read_idx(path: StrPath, *, limit: int = 2**31) -> NDArray[np.generic]:
     return array
 
 
+def map_idx(path: StrPath) -> NDArray[np.generic]:
+    """Map one unpacked IDX file into memory: its elements stay on the disk until they are used.
+
+    A pair of these makes a `fnnet.Split` of data that outgrow memory. `fnnet.train` and
+    `fnnet.batches` take it as they take arrays, and their ``memory`` has them read it in an order
+    that suits a disk.
+
+    Parameters
+    ----------
+    path : str or path-like
+        ``~`` is the home folder.
+
+    Returns
+    -------
+    read-only `numpy.memmap`
+        Of the rank and sizes in the header. Elements of more than one byte have the file's byte
+        order, which is not the machine's on most machines; NumPy computes with them all the same.
+
+    Raises
+    ------
+    IDXError
+        If the file is gzipped, or `read_idx` would refuse it.
+    OSError
+        If the file is absent (FileNotFoundError), cannot be read, or is a pipe or a device.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_idx(f"{folder}/labels", np.array([7, 2, 1], np.uint8))
+    ...     print(type(map_idx(f"{folder}/labels")).__name__, map_idx(f"{folder}/labels").max())
+    memmap 7
+    """
+    with open_regular(os.fspath(path)) as file:
+        if file.read(2) == _GZIP:
+            _fail(path, "gzipped, which cannot be mapped: unpack it with gunzip, or use read_idx")
+        file.seek(0)
+        dtype, shape = _header(path, file)
+        size, start = _byte_size(path, dtype, shape, sys.maxsize), file.tell()
+        there = os.fstat(file.fileno()).st_size - start
+        if there != size:
+            _fail(path, f"has {there} bytes of data, expected {size} as its header declares")
+        return np.memmap(file, dtype.newbyteorder(">"), "r", start, shape)
+
+
 def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
     """Write an array as an IDX file, gzipped if the name ends in ``.gz``.
 

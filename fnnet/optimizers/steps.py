@@ -90,9 +90,11 @@ def step_by_blocks(
         new = _made(rule, g, rate, old)
     else:
         new = _written(in_place, g, rate, old)
-    made = [None if vector is None else freeze(vector, layout) for vector in new]
-    trees_by_name = dict(zip(("params", *memory), made, strict=True))
-    return changed(state, step=int(state.step) + 1, **trees_by_name)
+    made = {
+        name: None if vector is None else freeze(vector, layout)
+        for name, vector in zip(("params", *memory), new, strict=True)
+    }
+    return changed(state, step=int(state.step) + 1, **made)
 
 
 def _remembered(state: Any, name: str, size: int) -> FloatArray | None:

@@ -623,7 +623,7 @@ def test_eight_simultaneous_processes_on_one_empty_folder_all_succeed(
     together = threading.Barrier(8)
 
     def all_at_once(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-        together.wait(30)
+        together.wait(200)
         m.cut_after(50)(handler, content)
 
     with m.mirror(m.contents(folder), *[all_at_once] * 8, m.ranged) as server:
@@ -635,7 +635,7 @@ def test_eight_simultaneous_processes_on_one_empty_folder_all_succeed(
             )
             for i in range(8)
         ]
-        answers = {process.communicate(timeout=60)[0] for process in processes}
+        answers = {process.communicate(timeout=300)[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * 8
     assert len(answers) == 1
     assert m.contents(tmp_path / "new") == m.contents(folder)

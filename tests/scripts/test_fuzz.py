@@ -27,7 +27,7 @@ LIMIT: int = fuzz.LIMIT
 READ_IDX = fnnet.read_idx
 
 
-@pytest.mark.parametrize(("reader", "count"), [("idx", 8000), ("checkpoint", 2000)])
+@pytest.mark.parametrize(("reader", "count"), [("idx", 4000), ("checkpoint", 1000)])
 def test_nothing_but_the_documented_error_comes_out(reader: str, count: int) -> None:
     outcomes, grown = fuzz.fuzz(reader, count, seed=1)
     assert outcomes["accepted"] > count // 50
