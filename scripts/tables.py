@@ -42,6 +42,7 @@ from fnnet_scripts.options import (
 from fnnet_scripts.wording import table
 
 import fnnet
+from fnnet.storage.files import open_regular
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -78,7 +79,8 @@ def read(path: Path) -> DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path)
+        with open_regular(path):  # a pipe would never end
+            return pd.read_csv(path)
     except ValueError as error:  # so are pandas's own
         raise UsageError(f"{path} is no CSV file with names in its first line: {error}") from error
 

@@ -324,7 +324,8 @@ def _state(
     held = kinds(kind)
     only_known("trees", header["trees"], [n for n, k in held.items() if "tree" in k])
     only_known("numbers", header["numbers"], [n for n, k in held.items() if "tree" not in k])
-    activation, output = header.get("activation", "relu"), header.get("output", "softmax")
+    old = {"activation": "relu", "output": "softmax"} if header["version"] == 1 else {}
+    activation, output = ({**old, **header}[name] for name in ("activation", "output"))
     if activation not in ACTIVATIONS and activation not in own:
         raise CheckpointError(
             f"unknown activation {activation!r:.99}: give it as activations={{name: Activation}}"

@@ -141,8 +141,8 @@ def use_checkpoint(path: Path) -> None:
     state: Any = checkpoint.state
     expect(type(state).__name__, header["optimizer"], "the optimizer")
     expect(checkpoint.epoch, header["epoch"], "the epoch")
-    expect(state.params.activation, header["activation"], "the activation")
-    expect(state.params.output, header["output"], "the output")
+    expect(state.params.activation, header.get("activation", "relu"), "the activation")
+    expect(state.params.output, header.get("output", "softmax"), "the output")
     expect(len(checkpoint.history), len(arrays["history.npy"]), "the history's length")
     for metrics, rows in zip(checkpoint.history, arrays["history.npy"], strict=True):
         for member, row in zip((metrics, *metrics.members), rows, strict=True):

@@ -683,7 +683,10 @@ def test_numbers_out_of_range_are_refused(
     refused(next(iter(wrong)))
 
 
-@pytest.mark.parametrize("key", ["version", "optimizer", "numbers", "sizes", "dtype", "rng"])
+@pytest.mark.parametrize(
+    "key",
+    ["version", "optimizer", "numbers", "sizes", "dtype", "rng", "activation", "output"],
+)
 def test_a_header_that_lacks_something_is_refused(
     path: Path, saved: Members, refused: Callable[[str], None], key: str
 ) -> None:
