@@ -57,6 +57,17 @@ def check_network(params: Params) -> None:
         _check_layout.__wrapped__(layout_of(params), *names)
 
 
+def check_tree(name: str, tree: Params) -> None:
+    """Raise where a value is no tree of layers; it may hold any arrays."""
+    instance_of(Params, name, tree)
+    if not isinstance(tree.layers, tuple) or not tree.layers:
+        raise ValueError(f"{name} must have a tuple of at least one layer, got {tree.layers!r:.99}")
+    try:
+        tree_leaves(tree)
+    except TypeError as error:
+        raise TypeError(f"{name} must have layers of arrays: {error}") from None
+
+
 def finite_network(params: Params) -> None:
     """Raise as `check_network`, and where a value is not finite."""
     check_network(params)
@@ -347,6 +358,9 @@ def _one_dtype(params: Params) -> np.dtype[Any]:
     for i, layer in enumerate(params.layers):
         instance_of(Layer, f"layer {i} of params", layer)
         for leaf in (layer.w, layer.b):
+            if not (is_array(leaf) or hasattr(leaf, "__array__")):
+                kind = type(leaf).__name__
+                raise TypeError(f"layer {i} of params must hold arrays, got {kind}")
             _not_traced("params", leaf)
             if hasattr(leaf, "__array__") and not is_array(leaf):
                 raise TypeError(

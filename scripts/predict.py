@@ -178,7 +178,7 @@ def read(
     if is_idx(path):
         yield from read_images(path, form.side, settings.limit, seen.notes)
         return
-    reading = read_picture(open_picture(path), form)
+    reading = read_picture(open_picture(path), form, every=settings.all)
     label = printable(os.fspath(path))
     seen.names.append(label)
     seen.readings.append(reading)

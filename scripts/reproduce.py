@@ -121,7 +121,7 @@ def command(settings: argparse.Namespace, recipe: Recipe) -> str:
     for name in ("data_dir", "epochs", "validation"):  # the last of two options counts
         if value := getattr(settings, name):
             words += [flag(name), str(value)]
-    words += ["--seed", str(settings.seeds[0])]
+    words += ["--loop", "plain", "--seed", str(settings.seeds[0])]
     return shlex.join(["python", "scripts/train.py", *words])
 
 

@@ -47,6 +47,7 @@ from fnnet_scripts.recipes import (
     check_recipe,
     composed,
     evaluated,
+    fastest_loop,
     first_params,
     first_state,
     is_plain,
@@ -104,6 +105,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if "resume" in given and "out" not in given:
         given["out"] = last_run(given.get("dataset", DEFAULTS["dataset"]))
     settings = complete(parser, given, DEFAULTS, OTHERS)
+    if not (settings.resume or "loop" in given):
+        settings.loop = fastest_loop(settings)
     check_recipe(parser, settings)
     return settings
 

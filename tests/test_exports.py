@@ -573,7 +573,7 @@ def test_weights_that_are_no_dense_layers_are_refused() -> None:
         exports.from_keras([np.ones((3, 4)), np.ones(4), np.ones(4)])
     with pytest.raises(ValueError, match=r"dense layers alone, got an array of shape \(2, 2, 2\)"):
         exports.from_keras([np.ones((2, 2, 2))])
-    with pytest.raises(ValueError, match="params must have a tuple of at least one layer"):
+    with pytest.raises(ValueError, match="weights must hold at least one layer, got none"):
         exports.from_keras([])
     with pytest.raises(ValueError, match="output must be one of"):
         exports.from_keras([np.ones((3, 4))], output="linear")

@@ -167,12 +167,9 @@ def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
     array([[1, 2],
            [3, 4]], dtype=int16)
     """
-    array = np.asarray(as_array("array", array))
-    code = _CODES.get(array.dtype.newbyteorder("="))
-    if code is None:
-        raise TypeError(f"array: dtype {array.dtype}, expected one that IDX has: {_KINDS}")
+    array = _storable(array)
     if max(array.shape, default=0) >= 2**32:
-        raise IDXError(f"{os.fspath(path)}: shape {array.shape}, expected sizes below 2**32")
+        raise IDXError(f"{os.fsdecode(path)}: shape {array.shape}, expected sizes below 2**32")
     header, body = _contents(array)
     with atomic_write(path) as raw, _packed(raw, path) as file:
         file.write(header)
@@ -189,10 +186,18 @@ def contents_digest(array: NDArray[np.generic]) -> str:
     """SHA-256 of the unpacked IDX file that holds an array; it does not depend on any packing."""
     import hashlib
 
-    header, body = _contents(array)
+    header, body = _contents(_storable(array))
     digest = hashlib.sha256(header)
     digest.update(body)
     return digest.hexdigest()
+
+
+def _storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The array, if IDX has its element type."""
+    array = np.asarray(as_array("array", array))
+    if array.dtype.newbyteorder("=") not in _CODES:
+        raise TypeError(f"array: dtype {array.dtype}, expected one that IDX has: {_KINDS}")
+    return array
 
 
 def _contents(array: NDArray[np.generic]) -> tuple[bytes, memoryview]:
@@ -205,8 +210,7 @@ def _contents(array: NDArray[np.generic]) -> tuple[bytes, memoryview]:
 @contextmanager
 def _opened(path: StrPath) -> Iterator[BinaryIO]:
     """Open `path`, unpacking if it is gzip; damage that zlib reports becomes an IDXError."""
-    # Its name, since a number would be a file that others have open.
-    with open_regular(os.fspath(path)) as raw:
+    with open_regular(path) as raw:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
         if not packed:
@@ -217,7 +221,7 @@ def _opened(path: StrPath) -> Iterator[BinaryIO]:
         try:
             yield cast(BinaryIO, io.BufferedReader(_Unpacked(_members(raw))))
         except (zlib.error, EOFError) as error:
-            raise IDXError(f"{os.fspath(path)}: damaged gzip data ({error})") from error
+            raise IDXError(f"{os.fsdecode(path)}: damaged gzip data ({error})") from error
 
 
 class _Unpacked(io.RawIOBase):
@@ -280,7 +284,7 @@ def _without_padding(packed: bytes, raw: BinaryIO, zeros: int) -> tuple[bytes, i
 
 @contextmanager
 def _packed(raw: BinaryIO, path: StrPath) -> Iterator[BinaryIO]:
-    if not os.fspath(path).endswith(".gz"):
+    if not os.fsdecode(path).lower().endswith(".gz"):
         yield raw
         return
     import gzip
@@ -333,4 +337,4 @@ def _exactly(path: StrPath, file: BinaryIO, size: int, what: str) -> bytearray:
 
 
 def _fail(path: StrPath, problem: str) -> NoReturn:
-    raise IDXError(f"{os.fspath(path)}: {problem}")
+    raise IDXError(f"{os.fsdecode(path)}: {problem}")

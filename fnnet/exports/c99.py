@@ -114,8 +114,9 @@ def as_c(
         raise ValueError(
             f"name must be a letter, then letters, digits and underscores, got {name!r:.99}"
         )
-    known = facts(params, about or About())
-    layers = _numbered(params, flag("int8", int8))
+    known = facts(params, about)
+    int8, header = flag("int8", int8), flag("header", header)
+    layers = _numbered(params, int8)
     form = form_of(known["activation"], ACTIVATIONS, "C")
     hidden = form if len(layers) > 1 else ""
     places = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from fnnet.activations import SLOPE
-from fnnet.checks import whole_number
+from fnnet.checks import items_of, whole_number
 from fnnet.exports.subject import About, facts, form_of
 from fnnet.params import Params, widths
 
@@ -53,7 +53,6 @@ def as_onnx(
     >>> as_onnx(init_params(0, (3, 2))).graph.output[1].name  # doctest: +SKIP
     'probabilities'
     """
-    about = about or About()
     known = facts(params, about)
     try:
         from onnx import checker, helper
@@ -67,7 +66,7 @@ def as_onnx(
     taken = _declared("x", dtype, ["N", d])
     if images is not None:
         taken = _declared("x", np.dtype(np.uint8), ["N", *_image_shape(images, d)])
-    h = "x" if images is None else _scaled(graph, about.divisor)
+    h = "x" if images is None else _scaled(graph, float(known["divisor"]))
     for i, layer in enumerate(params.layers, 1):
         w, b = graph.constant(f"w{i}", layer.w), graph.constant(f"b{i}", layer.b)
         last = i == len(params.layers)
@@ -135,7 +134,7 @@ def _declared(name: str, dtype: np.dtype[Any], shape: Sequence[int | str]) -> An
 
 
 def _image_shape(images: Sequence[int], d: int) -> list[int]:
-    shape = [whole_number("images", n, 1) for n in images]
+    shape = [whole_number("images", n, 1) for n in items_of("images", images, "whole numbers")]
     if math.prod(shape) != d:
         raise ValueError(f"images must have the network's {d} inputs, got shape {tuple(shape)}")
     return shape

@@ -76,9 +76,10 @@ def form_of(activation: str, forms: Mapping[str, T], language: str) -> T:
     return forms[activation]
 
 
-def facts(params: Params, about: About) -> dict[str, str]:
+def facts(params: Params, about: About | None) -> dict[str, str]:
     """What there is to know, name by name: classes as JSON."""
     activation = activation_name(params)
+    about = About() if about is None else about
     instance_of(About, "about", about)
     k = params.layers[-1].w.shape[-1]
     if about.classes and len(about.classes) not in (k, max(k, 2)):

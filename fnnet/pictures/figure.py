@@ -62,8 +62,11 @@ def _outline(axes: Axes, reading: Reading) -> None:
     """Draw the boxes of the objects."""
     from matplotlib.patches import Rectangle
 
-    scale = reading.steps.scale
+    scale, (first, start) = reading.steps.scale, reading.steps.corner
     for found in reading.found:
-        top, left, bottom, right = (n / scale for n in found.box)
+        begin = (first, start, first, start)
+        top, left, bottom, right = (
+            (n - n0) / scale for n, n0 in zip(found.box, begin, strict=True)
+        )
         corner = (left - 0.5, top - 0.5)
         axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, ec=ORANGE, lw=0.8))

@@ -11,6 +11,7 @@ from fnnet.pictures import paper, strokes
 from fnnet.pictures.forms import Form
 from fnnet.pictures.lines import without_lines
 from fnnet.pictures.scaling import Image, Pixels, Plane, enlarge, fit, reduce
+from fnnet.pictures.shadows import Shade, shade_of
 from fnnet.pictures.windows import highest, opened
 
 SMALLEST = 100  # pixels: a picture with fewer than the square of this is enlarged
@@ -18,6 +19,7 @@ FINE = 80  # pixels of an object's longer side from which its strokes are told w
 FAINTEST = 12.0  # of 255: the least contrast between ink and paper
 NOISE = 6.0  # times the noise of bare paper: what stands out so far is no noise
 THRESHOLD = 0.45  # of the ink's contrast: where ink begins
+AROUND = 6  # pixels of paper that are kept around an object
 THINNEST = 0.09  # of an object's size: thinner strokes are made as wide as those of data sets
 
 
@@ -25,12 +27,13 @@ THINNEST = 0.09  # of an object's size: thinner strokes are made as wide as thos
 class Look:
     """How a picture is looked at: the axis of colours, the window, whether ink is dark.
 
-    What has no more contrast than `weak` is no ink.
+    `ruled` says whether lines are printed on it; what has no more contrast than `weak` is no ink.
     """
 
     axis: Plane | None
     window: int
     dark: bool
+    ruled: bool
     weak: float = 0.0
 
 
@@ -52,6 +55,15 @@ class Ink:
         """The same with other ink left out."""
         return replace(self, mask=self.mask & mask)
 
+    def around(self, piece: strokes.Piece, labels: strokes.Labels) -> Ink:
+        """A piece and some paper around it."""
+        box = tuple(
+            slice(max(start - AROUND, 0), stop + AROUND)
+            for start, stop in ((piece.top, piece.bottom), (piece.left, piece.right))
+        )
+        mask = np.isin(labels[box], piece.labels)
+        return replace(self, values=self.values[box], plane=self.plane[box], mask=mask)
+
 
 def to_working_size(pixels: Pixels, side: float) -> tuple[Plane, float]:
     """Pixels at the size that is analysed, and how many of the picture's one of them is.
@@ -70,75 +82,115 @@ def side_of(pixels: Pixels) -> float:
     return math.sqrt(pixels.shape[0] * pixels.shape[1])
 
 
-def first_look(small: Plane, closer: float, dark: bool | None = None) -> tuple[Look, Ink]:
-    """How to look at a picture, decided on the whole of it, and the ink that is seen so.
-
-    `dark` says whether ink is dark where that is known; ink is thinner where it is seen `closer`.
-    """
-    window = max(5, int(paper.WINDOW / closer * min(small.shape[:2]))) | 1
-    axis = paper.colour_axis(small, window)
-    seen = paper.surface(small, window, axis)
-    seen, *planes = unruled(seen)
-    known = dark is not None
-    if dark is None:
-        dark = strokes.polarity(seen.values, *planes)
-    ink = _ink(seen, planes[0 if dark else 1], dark)
-    if ink.high < ink.floor and not known:
-        other = _ink(seen, planes[1 if dark else 0], not dark)
-        if other.plane.max() > ink.plane.max():
-            dark, ink = not dark, other
-    return Look(axis, window, dark), ink
-
-
-def unruled(seen: paper.Surface) -> tuple[paper.Surface, Plane, Plane]:
-    """A surface without printed lines, dark or light, and its contrasts of both polarities."""
-    planes = [paper.contrast(seen, dark) for dark in (True, False)]
-    plain = [without_lines(plane) for plane in planes]
-    if plain[0] is planes[0] and plain[1] is planes[1]:
-        return seen, planes[0], planes[1]
-    values = seen.values + (planes[0] - plain[0]) - (planes[1] - plain[1])
-    grey = seen.bright is seen.values
-    seen = replace(seen, values=values, bright=values if grey else seen.bright)
-    return seen, paper.contrast(seen, True), paper.contrast(seen, False)
-
-
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part of a picture around a small object, closer: its contrasts, and where the object is."""
+class Sides:
+    """A surface without printed lines, and its contrasts: of dark ink and of light ink."""
 
     seen: paper.Surface
     dark: Plane
     light: Plane
+
+    def side(self, dark: bool) -> Plane:
+        return self.dark if dark else self.light
+
+
+def brighter(small: Plane, gains: Plane) -> Plane:
+    """Pixels multiplied by gains."""
+    return small * (gains if small.ndim == 2 else gains[..., None])
+
+
+def first_look(small: Plane, closer: float) -> tuple[Look, Sides, Ink]:
+    """How to look at a picture, decided on the whole of it, and what is seen so.
+
+    Ink is thinner where it is seen `closer`.
+    """
+    window = max(5, int(paper.WINDOW / closer * min(small.shape[:2]))) | 1
+    axis = paper.colour_axis(small, window)
+    seen = paper.surface(small, window, axis)
+    sides = unruled(seen)
+    dark = strokes.polarity(sides.seen.values, sides.dark, sides.light)
+    ink = ink_of(sides, dark)
+    if ink.high < ink.floor:
+        other = ink_of(sides, not dark)
+        if other.plane.max() > ink.plane.max():
+            dark, ink = not dark, other
+    return Look(axis, window, dark, ruled=sides.seen is not seen), sides, ink
+
+
+def blur_of(sides: Sides) -> float:
+    """Over how many pixels the steepest edges rise."""
+    values = sides.seen.values
+    steps = [np.abs(np.diff(values, axis=axis)) for axis in (0, 1)]
+    steepest = max((float(np.quantile(each, 0.999)) for each in steps if each.size), default=0.0)
+    high = max(level(sides.dark), level(sides.light))
+    return high / steepest if steepest else 1.0
+
+
+def shade_on(sides: Sides) -> Shade | None:
+    """Shadows that are narrower than the page."""
+    seen = sides.seen
+    grey = seen.bright is seen.values
+    return shade_of(seen.bright, seen.bright + sides.dark if grey else paper.lightest(seen))
+
+
+def unruled(seen: paper.Surface) -> Sides:
+    """Both sides of a surface, printed lines taken out, dark or light."""
+    sides = _sides(seen)
+    dark, light = without_lines(sides.dark), without_lines(sides.light)
+    if dark is sides.dark and light is sides.light:
+        return sides
+    values = seen.values + (sides.dark - dark) - (sides.light - light)
+    grey = seen.bright is seen.values
+    return _sides(replace(seen, values=values, bright=values if grey else seen.bright))
+
+
+def _sides(seen: paper.Surface) -> Sides:
+    return Sides(seen, paper.contrast(seen, True), paper.contrast(seen, False))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a picture around a small object, closer, and where the object is."""
+
+    sides: Sides
     gate: strokes.Mask
 
 
 def part_of(
-    pixels: Pixels, piece: strokes.Piece, mask: strokes.Mask, scale: int, look: Look
+    pixels: Pixels,
+    piece: strokes.Piece,
+    labels: strokes.Labels,
+    scale: int,
+    look: Look,
+    gains: Plane | None,
 ) -> Part:
     """A small object from as many pixels as the picture has of it."""
     margin = piece.size // 2 + 2
     top, left = max(piece.top - margin, 0), max(piece.left - margin, 0)
-    gate = highest(mask[top : piece.bottom + margin, left : piece.right + margin], 5)
+    box = slice(top, piece.bottom + margin), slice(left, piece.right + margin)
+    gate = highest(np.isin(labels[box], piece.labels), 5)
     rows = slice(top * scale, (top + gate.shape[0]) * scale)
     columns = slice(left * scale, (left + gate.shape[1]) * scale)
     factor = max(1, round(piece.size * scale / (1.25 * FINE)))
     small = reduce(pixels[rows, columns], factor)
-    places = (np.arange(small.shape[axis]) * factor // scale for axis in (0, 1))
+    places = np.ix_(*(np.arange(small.shape[axis]) * factor // scale for axis in (0, 1)))
+    if gains is not None:
+        small = brighter(small, gains[box][places])
     window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
-    seen, dark, light = unruled(paper.surface(small, window, look.axis))
-    return Part(seen, dark, light, gate[np.ix_(*places)])
+    seen = paper.surface(small, window, look.axis)
+    return Part(unruled(seen) if look.ruled else _sides(seen), gate[places])
 
 
 def is_dark(part: Part) -> bool:
     """Whether ink is dark, by a part of a picture that shows it closer."""
-    return strokes.polarity(part.seen.values, part.dark, part.light)
+    return strokes.polarity(part.sides.seen.values, part.sides.dark, part.sides.light)
 
 
 def closer_look(part: Part, look: Look) -> Ink:
     """The ink of a small object."""
-    plane = part.dark if look.dark else part.light
-    plane, noise = paper.evenly_lit(part.seen, plane, look.dark)
-    return _from(part.seen, _above(plane, look.weak), noise, part.gate).only(part.gate)
+    seen = part.sides.seen
+    plane, noise = paper.evenly_lit(seen, part.sides.side(look.dark), look.dark)
+    return _from(seen, _above(plane, look.weak), noise, part.gate).only(part.gate)
 
 
 def stronger(ink: Ink) -> tuple[float, Ink]:
@@ -164,9 +216,9 @@ def _above(plane: Plane, weak: float) -> Plane:
     return np.maximum(plane - np.float32(weak), 0) if weak else plane
 
 
-def _ink(seen: paper.Surface, plane: Plane, dark: bool) -> Ink:
-    """Ink by its contrast."""
-    return _from(seen, *paper.evenly_lit(seen, plane, dark))
+def ink_of(sides: Sides, dark: bool) -> Ink:
+    """Ink of one polarity, by its contrast."""
+    return _from(sides.seen, *paper.evenly_lit(sides.seen, sides.side(dark), dark))
 
 
 def _from(seen: paper.Surface, plane: Plane, noise: float, near: strokes.Mask | None = None) -> Ink:
@@ -187,14 +239,12 @@ def image_of(ink: Ink, form: Form) -> Image:
     """The image of an object: its ink and the soft edge around it."""
     if not ink.mask.any():
         return np.zeros((form.side, form.side), np.uint8)
-    near = highest(ink.mask, 5)
-    shown = np.where(near, np.clip(ink.plane / ink.high, 0, 1), 0).astype(np.float32)
     rows, columns = (np.flatnonzero(ink.mask.any(axis=1 - axis)) for axis in (0, 1))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    shown = shown[box]
-    if form.writing:
-        shown = _wide_enough(shown, ink.mask[box])
-    return fit(shown, form)
+    mask = ink.mask[box]
+    near = highest(mask, 5)
+    shown = np.where(near, np.clip(ink.plane[box] / ink.high, 0, 1), 0).astype(np.float32)
+    return fit(_wide_enough(shown, mask) if form.writing else shown, form)
 
 
 def _wide_enough(shown: Plane, mask: strokes.Mask) -> Plane:

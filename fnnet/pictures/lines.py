@@ -38,6 +38,7 @@ def _bands(plane: Plane) -> npt.NDArray[np.bool_]:
     """Where lines run from left to right, also where strokes cross them."""
     width = plane.shape[1]
     thick = max(3, round(THICKEST * math.sqrt(plane.size))) | 1
+    plane = plane.clip(0, 255).astype(np.uint8)  # bytes are enough to find lines, and fast
     thin = plane - opened(plane, (2 * thick - 1, 1))
     joined = closed(thin, (1, 2 * thick - 1))  # where other lines cross
     run = max(9, width // 12)
@@ -72,21 +73,19 @@ def _straight(mask: npt.NDArray[np.bool_]) -> list[tuple[Points, Points, float]]
         rows, columns = np.nonzero(labels[box] == i)
         points.append((rows + box[0].start, columns + box[1].start))
     points.sort(key=lambda p: -len(p[0]))
+    middles = np.array([(rows.mean(), columns.mean()) for rows, columns in points])
+    left = np.ones(len(points), bool)
     lines: list[tuple[Points, Points, float]] = []
-    while points:
-        rows, columns = points.pop(0)
-        thickness = len(rows) / (int(np.ptp(columns)) + 1)
-        slope, start = _line(rows, columns)
-        rest = []
-        for other in points:
-            apart = other[0].mean() - start - slope * other[1].mean()
-            if abs(apart) < max(2.0, thickness):
-                rows = np.concatenate([rows, other[0]])
-                columns = np.concatenate([columns, other[1]])
-            else:
-                rest.append(other)
-        points = rest
-        lines.append((rows, columns, thickness))
+    for i, (rows, columns) in enumerate(points):
+        if left[i]:
+            thickness = len(rows) / (int(np.ptp(columns)) + 1)
+            slope, start = _line(rows, columns)
+            apart = np.abs(middles @ (1.0, -slope) - start)
+            same = np.flatnonzero(left & (apart < max(2.0, thickness)))
+            left[same] = left[i] = False
+            joined = [points[j] for j in {i, *same.tolist()}]
+            rows, columns = (np.concatenate(each) for each in zip(*joined, strict=True))
+            lines.append((rows, columns, thickness))
     return lines
 
 

@@ -45,6 +45,11 @@ def contrast(seen: Surface, dark: bool) -> Plane:
     return filled(values, seen.window) - values
 
 
+def lightest(seen: Surface) -> Plane:
+    """The brightness of the paper under dark ink."""
+    return filled(seen.bright, seen.window)
+
+
 def evenly_lit(seen: Surface, plane: Plane, dark: bool) -> tuple[Plane, float]:
     """Contrast as if the light were the same everywhere, and its noise on bare paper."""
     sign = 1 if dark else -1

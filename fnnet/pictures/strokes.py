@@ -150,46 +150,51 @@ def _encloses(a: Piece, b: Piece) -> bool:
 
 def gather(found: list[Piece]) -> list[Piece]:
     """Pieces joined into objects: strokes of one object hang apart less than its size."""
-    objects = list(found)
-    joined = True
-    while joined and len(objects) > 1:
-        joined = False
-        for i, a in enumerate(objects):
-            for b in objects[i + 1 :]:
-                if _together(a, b):
-                    objects.remove(a)
-                    objects.remove(b)
-                    objects.append(_union(a, b))
-                    joined = True
-                    break
-            if joined:
-                break
-    return objects
+    objects = found
+    while True:
+        joined = [_union(group) for group in _groups(objects)]
+        if len(joined) == len(objects):
+            return joined
+        objects = joined
 
 
-def _union(a: Piece, b: Piece) -> Piece:
+def _groups(found: list[Piece]) -> list[list[Piece]]:
+    """Pieces that belong together, pair by pair: each group around its first piece."""
+    boxes = np.array([(a.top, a.left, a.bottom, a.right) for a in found]).reshape(-1, 4)
+    left = np.ones(len(found), bool)
+    groups = []
+    for i, piece in enumerate(found):
+        if left[i]:
+            near = left & _together(boxes[i], boxes)
+            near[i], left = False, left & ~near
+            left[i] = False
+            groups.append([piece, *(found[j] for j in np.flatnonzero(near))])
+    return groups
+
+
+def _union(group: list[Piece]) -> Piece:
+    """A piece of all that belong to it."""
     return Piece(
-        a.labels + b.labels,
-        min(a.top, b.top),
-        min(a.left, b.left),
-        max(a.bottom, b.bottom),
-        max(a.right, b.right),
-        a.area + b.area,
+        tuple(label for piece in group for label in piece.labels),
+        min(piece.top for piece in group),
+        min(piece.left for piece in group),
+        max(piece.bottom for piece in group),
+        max(piece.right for piece in group),
+        sum(piece.area for piece in group),
     )
 
 
-def _gap(a: Piece, b: Piece) -> tuple[int, int]:
-    """Rows and columns between two boxes; negative where they overlap."""
-    down = max(a.top, b.top) - min(a.bottom, b.bottom)
-    across = max(a.left, b.left) - min(a.right, b.right)
-    return down, across
-
-
-def _together(a: Piece, b: Piece) -> bool:
-    """Whether two pieces are strokes of one object."""
-    large, small = (a, b) if a.size >= b.size else (b, a)
-    down, across = _gap(a, b)
-    if max(down, across) > 0.3 * large.size:
-        return False
-    alike = small.height > 0.7 * large.height
-    return not (alike and across > APART * large.height and down < -0.5 * small.height)
+def _together(box: npt.NDArray[np.intp], others: npt.NDArray[np.intp]) -> Mask:
+    """Which other boxes hold strokes of the same object as a box; boxes are as a piece has them."""
+    heights, widths = others[:, 2] - others[:, 0], others[:, 3] - others[:, 1]
+    height, width = box[2] - box[0], box[3] - box[1]
+    sizes, size = np.maximum(heights, widths), max(height, width)
+    # Rows and columns between two boxes are negative where they overlap.
+    down, across = (
+        np.maximum(others[:, i], box[i]) - np.minimum(others[:, i + 2], box[i + 2]) for i in (0, 1)
+    )
+    larger = np.where(sizes > size, heights, height)  # the height of the larger of each pair
+    smaller = np.where(sizes > size, height, heights)
+    near = np.maximum(down, across) <= 0.3 * np.maximum(sizes, size)
+    beside = (smaller > 0.7 * larger) & (across > APART * larger) & (down < -0.5 * smaller)
+    return np.asarray(near & ~beside)

@@ -24,7 +24,8 @@ class Traits:
     triangle, `runs` how often a row or column enters ink on average, `blobs` how many parts of like
     size are left where the outer part of all strokes is taken off, `outline` how much of the
     outline is an edge in the picture, `spread` how uneven the ink's contrast is inside, `soft` how
-    many outlines wide the transition from ink to paper is.
+    many outlines wide the transition from ink to paper is, `going_on` how much of what lies around
+    is like the ink, as where a larger dark area is cut.
     """
 
     length: float
@@ -36,6 +37,7 @@ class Traits:
     outline: float
     spread: float
     soft: float
+    going_on: float
 
 
 # Limits are those that the measured kinds of pictures (scripts/measure/pictures.py) keep with room
@@ -47,6 +49,8 @@ def doubt(traits: Traits) -> str | None:
         return "a filled area, no strokes of a pen"
     if traits.runs > 3.2 or traits.blobs > 4:
         return "a pattern, no strokes of a pen"
+    if traits.going_on > 0.3:
+        return "a part of a larger area"
     if traits.outline < 0.6 or traits.soft > 6.5 or traits.spread > 0.3:
         return "no clear strokes on paper"
     return None
@@ -69,6 +73,9 @@ def traits_of(ink: Ink) -> Traits:
     rim = max(int((mask & ~inside).sum()), 1)
     near = plane[ndimage.binary_dilation(mask, iterations=3)] / high
     inner = plane[inside]
+    values = ink.values[box]
+    beside = _ring(mask)
+    like_ink = np.abs(values[beside] - np.median(values[mask])) < 0.2 * high
     return Traits(
         length=area / widest**2,
         width=widest / size,
@@ -76,10 +83,16 @@ def traits_of(ink: Ink) -> Traits:
         evenness=(float(depth[mask].mean()) - 0.5) / (widest / 2 - 0.5) if widest > 4 else 0.5,
         runs=_runs(mask),
         blobs=_blobs(depth) if widest > 8 else 1,  # thin strokes are uneven by rounding
-        outline=edge_share(ink.values[box], mask, high),
+        outline=edge_share(values, mask, high),
         spread=float(inner.std() / high) if inner.size else 0.0,
         soft=float(np.count_nonzero((near > 0.2) & (near < 0.8)) / rim),
+        going_on=float(like_ink.mean()) if like_ink.size else 0.0,
     )
+
+
+def _ring(mask: Mask) -> Mask:
+    """Points that are three pixels away from ink."""
+    return highest(mask, 7) & ~highest(mask, 5)
 
 
 def edge_share(values: Plane, mask: Mask, high: float) -> float:

@@ -10,6 +10,9 @@ what it has cached of the file. Linux alone tells memory that is the process's o
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
 import argparse
 import itertools
 import os

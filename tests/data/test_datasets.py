@@ -499,6 +499,12 @@ OTHER_NAMES = {
     "unpacked": ("train-images-idx3-ubyte", False),
     "unpacked by the browser": (TRAIN_X, False),
     "packed again": (TRAIN_X, True),
+    "a second download": ("train-images-idx3-ubyte (1).gz", True),
+    "a second download of Firefox": ("train-images-idx3-ubyte(2).gz", True),
+    "a second download of Safari": ("train-images-idx3-ubyte-3.gz", True),
+    "a second download, unpacked": ("train-images.idx3-ubyte (1)", False),
+    "from an old disk": ("TRAIN-IMAGES-IDX3-UBYTE.GZ", True),
+    "from an old disk, unpacked": ("Train-Images.IDX3-UBYTE", False),
 }
 
 

@@ -690,6 +690,26 @@ def test_patience_ends_a_run_that_makes_no_progress(tmp_path: Path) -> None:
     assert fnnet.load_checkpoint(Path(out) / "checkpoint.npz").epoch == 3
 
 
+@pytest.mark.parametrize(
+    ("options", "loop"),
+    [((), "ragged"), (("--optimizer", "adam"), "ragged"), (("--dropout", "0.1"), "plain")],
+)
+def test_a_run_takes_the_fastest_loop_that_can_make_its_steps(
+    script: ModuleType, options: tuple[str, ...], loop: str
+) -> None:
+    assert code(script, "--epochs", "1", *options) == 0
+    settings = Path("runs/digits/run.json")
+    assert json.loads(settings.read_text())["loop"] == loop
+
+
+def test_a_run_from_before_there_were_loops_goes_on_in_the_plain_one(script: ModuleType) -> None:
+    assert code(script, "--epochs", "1", "--loop", "plain") == 0
+    settings = Path("runs/digits/run.json")
+    kept = json.loads(settings.read_text())
+    settings.write_text(json.dumps({k: v for k, v in kept.items() if k != "loop"}))
+    assert code(script, "--resume", "--epochs", "2") == 0
+
+
 def test_the_ragged_loop_learns_as_the_plain_one(tmp_path: Path) -> None:
     losses = []
     for loop in ("plain", "ragged"):

@@ -134,7 +134,8 @@ def add_recipe_options(parser: Parser) -> None:
     )
     add("--class-weights", **switch, help="every class counts alike, however rare it is")
     add("--patience", type=at_least(0), metavar="N", help="stop after N epochs without progress")
-    add("--loop", choices=("plain", "ragged"), help="ragged: faster where many inputs are zero")
+    loop = "ragged: faster where many inputs are zero, the default where nothing else is asked for"
+    add("--loop", choices=("plain", "ragged"), help=loop)
 
 
 def check_recipe(parser: Parser, settings: argparse.Namespace) -> None:
@@ -148,10 +149,19 @@ def check_recipe(parser: Parser, settings: argparse.Namespace) -> None:
         parser.error("--patience needs --validation: the test set is read once, at the end")
     if (settings.schedule == "step") != bool(settings.every):
         parser.error("--schedule step and --every STEPS go together")
-    changed = [name for name in STEPS if getattr(settings, name) != RECIPE[name]]
-    if settings.loop == "ragged" and (changed or settings.distort != "off"):
-        option = (changed or ["distort"])[0].replace("_", "-")
+    if settings.loop == "ragged" and (changed := _own_steps(settings)):
+        option = changed[0].replace("_", "-")
         parser.error(f"--loop ragged makes its own steps and takes no --{option}")
+
+
+def _own_steps(settings: argparse.Namespace) -> list[str]:
+    """The options that ask for steps which are not those of `fnnet.train`."""
+    return [name for name in (*STEPS, "distort") if getattr(settings, name) != RECIPE[name]]
+
+
+def fastest_loop(settings: argparse.Namespace) -> str:
+    """The loop of a new run that asks for none."""
+    return "plain" if _own_steps(settings) else "ragged"
 
 
 def first_params(
@@ -291,5 +301,4 @@ def with_state(checkpoint: fnnet.Checkpoint[Any], state: Any) -> fnnet.Checkpoin
 
 def is_plain(settings: argparse.Namespace) -> bool:
     """Whether the steps are those of `fnnet.train` without further ado."""
-    names = (*STEPS, "distort", "loop")
-    return all(getattr(settings, name) == RECIPE[name] for name in names)
+    return settings.loop == "plain" and not _own_steps(settings)
