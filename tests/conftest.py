@@ -1,8 +1,13 @@
-"""Runs note which tests passed, so that one with more libraries can leave those out."""
+"""What all tests share: no deadlines, and notes of what passed, which a later run may leave out."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy a machine is, not whether what it holds is true.
+settings.register_profile("fnnet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fnnet")
 
 PASSED = "fnnet/passed"  # in pytest's cache: names of tests
 OPTION = "--leave-out-passed"

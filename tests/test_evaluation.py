@@ -63,7 +63,7 @@ def test_r2_of_what_does_not_vary_is_that_of_scikit_learn(z: Any, y: Any) -> Non
 
 
 @given(offset=st.sampled_from([0.0, 1e3, -1e6]), scale=st.sampled_from([1e-3, 1.0, 1e6]))
-@settings(deadline=None, max_examples=9)
+@settings(max_examples=9)
 def test_r2_does_not_depend_on_where_zero_is(offset: float, scale: float) -> None:
     rng = np.random.default_rng(0)
     z, y = rng.standard_normal((2, 3000, 2)) * scale + offset

@@ -307,7 +307,7 @@ def test_no_rows_give_no_results(shape: tuple[int, ...]) -> None:
 
 
 @given(st.integers(0, 2**32), st.sampled_from([(), (1,), (5,), (2, 3)]), st.integers(1, 12))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_softmax_is_a_distribution_that_a_shift_does_not_change(
     seed: int, shape: tuple[int, ...], k: int
 ) -> None:
@@ -524,7 +524,7 @@ def test_batch_gradients_weighted_by_size_average_to_the_full_gradient(size: int
 
 
 @given(st.permutations(range(7)), st.booleans())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_order_of_a_batch_does_not_matter(order: list[int], soft: bool) -> None:
     params, x, y = oracles.problem(soft=soft)
     loss, gradient = fnnet.loss_and_grads(params, x[order], y[order])

@@ -62,7 +62,7 @@ def test_a_state_goes_on_where_its_generator_stood(kind: str) -> None:
 
 
 @given(seed=st.integers(0, 2**64), draws=st.integers(0, 50), kind=st.sampled_from(KINDS))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_states_are_equal_where_generators_stand_alike(seed: int, draws: int, kind: str) -> None:
     one, two = (np.random.Generator(getattr(np.random, kind)(seed)) for _ in range(2))
     for rng in (one, two):

@@ -70,13 +70,13 @@ def same_bytes(a: list[Floats], b: list[Floats]) -> bool:
 
 
 @given(tree=any_tree)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_leaves_come_in_the_order_of_fields_and_elements(tree: object) -> None:
     assert [*map(id, tree_leaves(tree))] == [*map(id, flattened(tree))]
 
 
 @given(tree=any_tree)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_map_keeps_structure_shapes_and_bits(tree: object) -> None:
     mapped = tree_map(lambda leaf: leaf, tree)
     assert skeleton(mapped) == skeleton(tree)
@@ -85,7 +85,7 @@ def test_map_keeps_structure_shapes_and_bits(tree: object) -> None:
 
 
 @given(tree=any_tree)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_ravel_concatenates_and_unravel_undoes_it_to_the_bit(tree: object) -> None:
     vector, unravel = tree_ravel(tree)
     leaves = flattened(tree)

@@ -26,7 +26,7 @@ def vector(tree: Params) -> Any:
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @given(weights=st.lists(st.integers(0, 4), min_size=7, max_size=7).filter(any))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_whole_weights_are_as_good_as_repeated_rows(output: str, weights: list[int]) -> None:
     params, x, y = problem(output)
     rows = np.repeat(np.arange(7), weights)

@@ -109,7 +109,7 @@ shapes = array_shapes(min_dims=0, max_dims=6, min_side=0, max_side=4)
 
 
 @given(array=arrays(elements.map(np.dtype), shapes), suffix=st.sampled_from([".idx", ".idx.gz"]))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_round_trip_is_exact(array: NDArray[np.generic], suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"a{suffix}"
@@ -387,7 +387,7 @@ def mutated_files(draw: st.DrawFn) -> bytes:
 
 
 @given(content=mutated_files())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_a_mutated_file_reads_or_is_refused_within_bounded_memory(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.idx"

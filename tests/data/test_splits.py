@@ -34,7 +34,6 @@ def images(n: int, seed: int = 0) -> Split:
 
 
 @given(n=st.integers(1, 40), size=st.integers(1, 41), seed=st.integers(0, 2**32))
-@settings(deadline=None)
 def test_every_sample_comes_exactly_once_with_its_label(n: int, size: int, seed: int) -> None:
     seen: Counter[int] = Counter()
     for x, y in batches(seed, numbered(n), size, np.float64):
@@ -162,7 +161,7 @@ def test_changing_a_batch_does_not_change_the_data() -> None:
 
 
 @given(n=st.integers(2, 30), seed=st.integers(0, 2**32), data=st.data())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_holding_out_divides_a_split_in_two(n: int, seed: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, n - 1))
     rest, held = hold_out(seed, numbered(n), count)
@@ -347,7 +346,7 @@ def test_stratified_classes_are_held_out_in_proportion() -> None:
     share=st.floats(0.01, 0.99),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_stratified_classes_are_in_proportion_to_within_one_sample(
     counts: list[int], share: float, seed: int
 ) -> None:

@@ -66,7 +66,7 @@ def refused(path: Path, cause: str, limit: int = LIMIT) -> None:
     order=st.sampled_from("CF"),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_an_array_comes_back_to_the_bit(
     tmp_path_factory: pytest.TempPathFactory, shape: list[int], dtype: str, order: Any, seed: int
 ) -> None:
