@@ -53,7 +53,7 @@ from fnnet.data.splits import Split, check_batches, gather, scaled
 from fnnet.network import loss_and_grads
 from fnnet.optimizers.rmsprop import RMSPropState
 from fnnet.optimizers.states import State, changed, check_numbers, kinds, update_of
-from fnnet.optimizers.steps import lost_beside
+from fnnet.optimizers.steps import divisor_of, lost_beside, squared
 from fnnet.outputs import output_of
 from fnnet.params import Params
 from fnnet.randomness import Seed, generator
@@ -378,7 +378,7 @@ class _InPlace(_Run):
         np.multiply(g, g, t)
         np.add(u, t, u)
         np.sqrt(u, t)
-        np.add(t, self.now.eps * factor / math.sqrt(1 - self.now.decay), t)
+        np.add(t, divisor_of(self.now.eps * factor / math.sqrt(1 - self.now.decay), t), t)
         np.divide(g, t, t)
         np.multiply(t, self.rate, t)
         np.subtract(w, t, w)
@@ -391,7 +391,7 @@ class _InPlace(_Run):
         self.u *= self.now.decay**self.k
         self.k = 0
         bound = float(np.finfo(self.u.dtype).tiny) / self.now.decay**self.most
-        if bound < lost_beside(self.now.eps, self.u) ** 2:
+        if bound < squared(lost_beside(self.now.eps, self.u)):
             self.u[self.u < bound] = 0
 
     def state(self) -> Any:

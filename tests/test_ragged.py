@@ -183,3 +183,12 @@ def test_data_of_another_width_are_refused() -> None:
         train_epoch(state, ragged_split(), 1, 32)
     with pytest.raises(ValueError, match="classes in"):
         train_epoch(fnnet.sgd_init(fnnet.init_params(0, (60, 3))), ragged_split(), 1, 32)
+
+
+@pytest.mark.parametrize("eps", [1e200, 1e38, 1e-46, 5e-324])
+def test_an_eps_without_a_number_in_the_dtype_warns_of_nothing(eps: float) -> None:
+    data = fnnet.load_digits().train
+    start = fnnet.rmsprop_init(fnnet.init_params(0, (64, 8, 10)), 1e-6, eps=eps)
+    state, losses = fnnet.train_epoch(start, data, 0, 128)
+    assert np.isfinite(losses).all()
+    assert all(np.isfinite(leaf).all() for leaf in fnnet.tree_leaves(state.params))
