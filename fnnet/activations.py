@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fnnet.checks import FloatArray, one_of
+from fnnet.checks import FloatArray, flag, function, instance_of, one_of
 
 Function: TypeAlias = Callable[[FloatArray], FloatArray]
 Derivative: TypeAlias = Callable[[FloatArray, FloatArray], FloatArray]
@@ -49,6 +49,14 @@ class Activation:
     df: Derivative
     ddf: Derivative | None = None
     uses_z: bool = True
+
+    def __post_init__(self) -> None:
+        instance_of(str, "name", self.name)
+        function("f", self.f)
+        function("df", self.df)
+        if self.ddf is not None:
+            function("ddf", self.ddf)
+        flag("uses_z", self.uses_z)
 
     def __repr__(self) -> str:
         return f"Activation({self.name})"
@@ -215,5 +223,5 @@ def activation_of(value: str | Activation) -> Activation:
         if ACTIVATIONS.get(value.name, value) != value:
             raise ValueError(f"activation must not be called {value.name!r}, as one of fnnet's is")
         return value
-    one_of("activation", value, tuple(ACTIVATIONS))
+    one_of("activation", value, ACTIVATIONS)
     return ACTIVATIONS[value]

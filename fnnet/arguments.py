@@ -7,7 +7,6 @@ have the right type and shape, and the equations need no checks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -52,9 +51,21 @@ def check_network(params: Params) -> None:
             "write tree_map(lambda leaf: leaf.astype(np.float32), params)"
         )
     names = params.activation, params.output
-    with suppress(TypeError):  # of what cannot be hashed: it is named below
-        return _check_layout(layout_of(params), *names)
-    return _check_layout.__wrapped__(layout_of(params), *names)
+    try:
+        _check_layout(layout_of(params), *names)
+    except TypeError:  # of what cannot be hashed: the check itself names it
+        _check_layout.__wrapped__(layout_of(params), *names)
+
+
+def check_tree(name: str, tree: Params) -> None:
+    """Raise where a value is no tree of layers; it may hold any arrays."""
+    instance_of(Params, name, tree)
+    if not isinstance(tree.layers, tuple) or not tree.layers:
+        raise ValueError(f"{name} must have a tuple of at least one layer, got {tree.layers!r:.99}")
+    try:
+        tree_leaves(tree)
+    except TypeError as error:
+        raise TypeError(f"{name} must have layers of arrays: {error}") from None
 
 
 def finite_network(params: Params) -> None:
@@ -230,9 +241,7 @@ def _one_hot(y: Labels, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
     n, k = shape[-2:]
     if y.shape not in ((n,), shape[:-1]):
         raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {y.shape}")
-    if y.dtype.kind == "b":
-        y = y.astype(np.uint8)
-    columns = np.arange(k, like=y)[:, None] == y[..., None, :]
+    columns = np.arange(k, dtype=np.int64, like=y)[:, None] == y.astype(np.int64)[..., None, :]
     rows: FloatArray = columns.astype(like.dtype).swapaxes(-1, -2)
     if np.count_nonzero(columns) != y.size:  # a label that no column has
         raise ValueError(f"y must hold classes in [0, {k}), got values from {y.min()} to {y.max()}")
@@ -321,12 +330,14 @@ def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
 
 
 def _array(name: str, value: Any) -> npt.NDArray[Any]:
+    if type(value) is np.ndarray:
+        return value
     _not_traced(name, value)
     return as_array(name, value)
 
 
 def _not_traced(name: str, value: Any) -> None:
-    if type(value) is np.ndarray or all(kind.__name__ != "Tracer" for kind in type(value).__mro__):
+    if all(kind.__name__ != "Tracer" for kind in type(value).__mro__):
         return
     raise TypeError(
         f"{name} must not be a tracer of JAX, which cannot follow NumPy: write "
@@ -347,6 +358,9 @@ def _one_dtype(params: Params) -> np.dtype[Any]:
     for i, layer in enumerate(params.layers):
         instance_of(Layer, f"layer {i} of params", layer)
         for leaf in (layer.w, layer.b):
+            if not (is_array(leaf) or hasattr(leaf, "__array__")):
+                kind = type(leaf).__name__
+                raise TypeError(f"layer {i} of params must hold arrays, got {kind}")
             _not_traced("params", leaf)
             if hasattr(leaf, "__array__") and not is_array(leaf):
                 raise TypeError(

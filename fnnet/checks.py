@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
+import os
+from collections.abc import Collection
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
@@ -11,19 +13,53 @@ import numpy.typing as npt
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 
+LONGEST_AXIS = 2**48  # of an array that could be made: all that processors can address
+
 # A decorator: what is too small for a float is zero and no fault, whatever the caller's errstate.
 underflow_is_zero: np.errstate = np.errstate(under="ignore")
 
 
-def whole_number(name: str, value: int, least: int) -> int:
-    """The value as an int, if it is one and not below `least`."""
+def whole_number(name: str, value: int, least: int, most: float = math.inf) -> int:
+    """The value as an int, if it is one, not below `least` and not above `most`."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or number < least:
-        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r:.99}")
+    if number is None or not least <= number <= most:
+        bound = f" and <= {most}" if number is not None and number > most else ""
+        raise ValueError(f"{name} must be a whole number >= {least}{bound}, got {value!r:.99}")
     return number
+
+
+def function(name: str, value: object, remedy: str = "") -> None:
+    """Raise where a value cannot be called; the message ends with what to write."""
+    if not callable(value):
+        hint = f": write {remedy}" if remedy else ""
+        raise TypeError(f"{name} must be a function, got {value!r:.99}{hint}")
+
+
+def items_of(name: str, value: Any, what: str) -> tuple[Any, ...]:
+    """The items of a sequence or another iterable, text and files of bytes left out."""
+    try:
+        if isinstance(value, str | bytes | bytearray | memoryview):
+            raise TypeError
+        return tuple(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence of {what}, got {value!r:.99}") from None
+
+
+def path_text(name: str, value: object) -> str:
+    """A path as text, if it is one that a system can have; ``~`` stays as it is."""
+    try:
+        text = os.fsdecode(value)  # type: ignore[arg-type]  # it raises where it is another type
+        os.fsencode(text)
+    except TypeError:
+        raise TypeError(f"{name} must be a path, a str or path-like, got {value!r:.99}") from None
+    except UnicodeError:
+        raise ValueError(f"{name} must be what a file can be called, got {value!r:.99}") from None
+    if "\0" in text:
+        raise ValueError(f"{name} must have no null character, got {value!r:.99}")
+    return text
 
 
 def instance_of(kind: type, name: str, value: object, remedy: str = "") -> None:
@@ -34,11 +70,12 @@ def instance_of(kind: type, name: str, value: object, remedy: str = "") -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is one finite real number: a scalar, or an array without axes."""
+    """Whether a value is one finite real number: a scalar, no bool, or an array without axes."""
     if type(value) is float:
         return math.isfinite(value)
     kind = getattr(getattr(value, "dtype", None), "kind", None)
-    real = isinstance(value, float | int) or (kind in ("f", "i", "u") and value.ndim == 0)
+    number = isinstance(value, float | int) and not isinstance(value, bool)
+    real = number or (kind in ("f", "i", "u") and value.ndim == 0)
     if isinstance(value, np.ma.MaskedArray):
         return False
     try:
@@ -68,7 +105,7 @@ def flag(name: str, value: bool) -> bool:
     return bool(value)
 
 
-def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+def one_of(name: str, value: object, known: Collection[str]) -> None:
     """Raise where a value is none of the names that it may be."""
     if not isinstance(value, str) or value not in known:
         names = ", ".join(map(repr, known))
@@ -81,7 +118,7 @@ def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
         try:
             if dtype is not None and np.dtype(dtype) == kind:
                 return kind
-        except TypeError:
+        except (TypeError, ValueError):
             pass
     raise ValueError(f"dtype must be float32 or float64, got {dtype!s:.99}")
 
@@ -115,10 +152,12 @@ def as_array(name: str, value: Any) -> npt.NDArray[Any]:
             numbers = np.array(array.tolist())
             array = numbers if numbers.dtype.kind in "fiub" else array
         return array
-    except (TypeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what another library's array says may be of any kind
         if "inhomogeneous" in str(error):
             raise ValueError(f"{name} must be an array: its rows differ in length") from None
-        kind = TypeError if isinstance(error, TypeError) else ValueError
+        kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"{name} must be an array: {error!s:.99}") from None
 
 

@@ -64,7 +64,7 @@ from fnnet.arguments import Batch
 from fnnet.checks import (
     FloatArray,
     check_not_negative,
-    instance_of,
+    function,
     is_array,
     underflow_is_zero,
     whole_number,
@@ -242,7 +242,7 @@ def gauss_newton_vector(
 
 def _direction(params: Params, v: Params) -> Params:
     """The vector as a tree of the parameters' dtype."""
-    instance_of(Params, "v", v)
+    arguments.check_tree("v", v)
     if not same_structure(v, params):
         raise ValueError(
             f"v must have the structure and shapes of params, {params!r}, got {v!r}: "
@@ -364,8 +364,9 @@ def check_grads(
 At params[0] it is 1, differences give 2
     """
     rng, tolerance = generator(rng), check_not_negative("tolerance", tolerance)
-    whole_number("directions", directions, 1)
-    at, unravel = tree_ravel(tree_map(lambda leaf: leaf.astype(np.float64), params))
+    function("f", f)
+    directions = whole_number("directions", directions, 1)
+    at, unravel = tree_ravel(_wide(params))
     value, gradient = _claim(f, unravel(at))
     compare = partial(_compare, lambda w: _claim(f, unravel(w))[0], at, gradient, value)
     parts, errors = dict(zip(_names(params), layout_of(params).parts, strict=True)), {}
@@ -390,6 +391,18 @@ At params[0] it is 1, differences give 2
         f"(relative; {tolerance:g} is let pass). At {worst}[{place}] it is {gradient[i]:.6g}, "
         f"differences give {measured:.6g}"
     )
+
+
+def _wide(params: T) -> T:
+    """A tree in float64."""
+    try:
+        leaves = tree_leaves(params)
+    except TypeError as error:
+        raise TypeError(f"params must be a tree of arrays: {error}") from None
+    for leaf in leaves:
+        if leaf.dtype.kind not in "fiub" or isinstance(leaf, np.ma.MaskedArray):
+            raise TypeError(f"params must hold arrays of real numbers, got {leaf!r:.99}")
+    return tree_map(lambda leaf: leaf.astype(np.float64), params)
 
 
 def _claim(f: Callable[[T], tuple[float, T]], params: T) -> tuple[float, FloatArray]:

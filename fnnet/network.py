@@ -407,14 +407,14 @@ def predict_proba(params: Params, x: npt.ArrayLike) -> FloatArray:
 def forward_pass(params: Params, x: FloatArray, masks: Sequence[FloatArray | None]) -> Pass:
     """Equations (1) and (2), and what they leave for the way back."""
     activation = activation_of(params.activation)
-    done = Pass([_masked(x, masks[0])], [], [], x)
+    hs, zs, outputs = [_masked(x, masks[0])], [], []
     for layer, mask in zip(params.layers[:-1], masks[1:], strict=True):
-        z = affine(done.h[-1], layer)
+        z = affine(hs[-1], layer)
         h = activation.f(z)  # (1)
-        done.z.append(z if activation.uses_z else h)
-        done.a.append(h)
-        done.h.append(_masked(h, mask))
-    return done._replace(logits=affine(done.h[-1], params.layers[-1]))  # (2)
+        zs.append(z if activation.uses_z else h)
+        outputs.append(h)
+        hs.append(_masked(h, mask))
+    return Pass(hs, zs, outputs, affine(hs[-1], params.layers[-1]))  # (2)
 
 
 def affine(h: FloatArray, layer: Layer) -> FloatArray:

@@ -101,5 +101,5 @@ def output_of(name: str) -> Output:
     ValueError
         If there is no such name; the message lists those that there are.
     """
-    one_of("output", name, tuple(OUTPUTS))
+    one_of("output", name, OUTPUTS)
     return OUTPUTS[name]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fnnet.activations import Activation, activation_of
 from fnnet.checks import (
+    LONGEST_AXIS,
     FloatArray,
     as_array,
     described,
@@ -156,7 +157,7 @@ def init_params(
 
 def _sizes(sizes: Sequence[int]) -> list[int]:
     try:
-        whole = [whole_number("sizes", size, 1) for size in sizes]
+        whole = [whole_number("sizes", size, 1, LONGEST_AXIS) for size in sizes]
     except (TypeError, ValueError):
         whole = []
     if len(whole) < 2:

@@ -178,7 +178,7 @@ def train_epoch(
     check_numbers(state)
     run: type[_Run] = _InPlace if _is_plain_rmsprop(state) else _Run
     epoch = run(_ordered(state, data.order), data, batch_size)
-    losses = [epoch.step(*batch) for batch in epoch.batches(samples)]
+    losses = [loss for chunk in epoch.chunks(samples) for loss in epoch.steps(*chunk)]
     return _ordered(epoch.state(), np.argsort(data.order)), np.array(losses, np.float64)
 
 
@@ -224,72 +224,89 @@ class _Run:
         self.now, self.data, self.size = state, data, batch_size
         self.activation, self.output = activation_of(params.activation), output_of(params.output)
         vector, self.layout = flat(params)
-        self.w, self.g = vector, np.zeros_like(vector)
         self.d, self.width = params.layers[0].w.shape
+        self.g, most = np.zeros_like(vector), min(batch_size, len(data.first))
         self.scale = vector.dtype.type(1 / data.split.divisor)
         later = len(params.layers) > 1 and self.activation.name in HOMOGENEOUS
         self.scaled = -1 if data.split.divisor == 1 else int(later)  # layer whose sums are scaled
-        self.inputs = np.zeros((min(batch_size, len(data.first)), self.d + 1), vector.dtype)
+        self.rows = np.empty((max(1, CHUNK // most) * most, self.d), data.x.dtype)
+        aligned = math.ceil((self.d + 1) / 16) * 16  # rows that begin a vector register's worth
+        self.inputs = np.zeros((most, aligned), vector.dtype)[:, : self.d + 1]
         self.inputs[:, -1] = data.split.divisor
-        self.z, self.dz = (np.empty((len(self.inputs), self.width), vector.dtype) for _ in "zd")
-        self.views = _layers(self.w, self.layout), _layers(self.g, self.layout)
-        self.known: dict[tuple[int, ...], tuple[list[Any], list[Any]]] = {}
-        sizes = {len(self.inputs), len(data.first) % batch_size or batch_size}
-        self.cuts = {n: _cuts(n) for n in sizes}
+        self.z, self.dz = (np.empty((most, self.width), vector.dtype) for _ in "zd")
+        self.ones = np.ones(most, vector.dtype)
+        self.parts = {
+            n: [*pairwise(_cuts(n))] for n in {most, len(data.first) % batch_size or most}
+        }
+        self.look_at(vector)
 
-    def batches(self, samples: npt.NDArray[np.intp]) -> Iterator[tuple[Any, ...]]:
-        """Samples, labels, weights, their sum, and the first lit inputs of the parts."""
+    def look_at(self, w: FloatArray) -> None:
+        """Take a vector for the parameters."""
+        self.w, self.views = w, (_layers(w, self.layout), _layers(self.g, self.layout))
+        self.known: dict[tuple[int, ...], Any] = {}
+
+    def chunks(self, samples: npt.NDArray[np.intp]) -> Iterator[tuple[Any, ...]]:
+        """Batches, some at once: samples, their first lit inputs, labels and weights."""
         data, like, size = self.data, self.w, self.size
         k = self.layout.parts[-1][2][0]
-        step = max(1, CHUNK // size) * size
-        for a in range(0, len(samples), step):
-            chunk = samples[a : a + step]
+        for a in range(0, len(samples), len(self.rows)):
+            chunk = samples[a : a + len(self.rows)]
             keys = (data.first.take(chunk) << 32) | chunk
             whole = len(chunk) // size * size
             keys[:whole].reshape(-1, size).sort(axis=1)
             keys[whole:].sort()
             rows, first = keys & 0xFFFFFFFF, keys >> 32
-            x = data.x.take(rows, axis=0)
-            y = arguments.labels(
-                self.output.name, data.split.y.take(rows, axis=0), (len(rows), k), like
-            )
-            for b in range(0, len(chunk), size):
-                part = slice(b, min(b + size, len(chunk)))
-                weights = data.split.weights
-                s = None if weights is None else weights.take(rows[part])
-                column, total = arguments.sample_weights(s, part.stop - b, like)
-                cuts = self.cuts[part.stop - b]
-                starts = (first[b : part.stop : cuts[1]] // GRAIN * GRAIN).tolist()
-                yield x[part], y[part], column, total, cuts, starts
+            x = data.x.take(rows, axis=0, out=self.rows[: len(rows)], mode="clip")
+            y = data.split.y.take(rows, axis=0)
+            weights = None if data.split.weights is None else data.split.weights.take(rows)
+            y = arguments.labels(self.output.name, y, (len(rows), k), like)
+            yield x, first // GRAIN * GRAIN, y, weights
 
-    def step(self, x: Any, y: Any, s: Any, total: float, cuts: Any, starts: list[int]) -> float:
-        """One step; returns the loss."""
-        loss = self.gradient(x, y, s, total, cuts, starts, 1.0)
+    def steps(self, x: Any, first: Any, y: FloatArray, weights: Any) -> list[float]:
+        """The steps of some batches; returns their losses."""
+        cuts = [*range(0, len(x), self.size), len(x)]
+        batches = [slice(*ends) for ends in pairwise(cuts)]
+        scales = [
+            arguments.sample_weights(weights if weights is None else weights[a:b], b - a, self.w)
+            for a, b in pairwise(cuts)
+        ]
+        places = [[a + part[0] for part in self.parts[b - a]] for a, b in pairwise(cuts)]
+        logits = [
+            self.step(x[batch], y[batch], s / total, first[starts].tolist())
+            for batch, (s, total), starts in zip(batches, scales, places, strict=True)
+        ]
+        losses = self.output.with_losses(np.concatenate(logits), y)[1]
+        if weights is not None:
+            losses = losses * weights[:, None]
+        sums = np.add.reduceat(losses[:, 0], cuts[:-1]).tolist()
+        return [loss / total for loss, (_, total) in zip(sums, scales, strict=True)]
+
+    def step(self, x: Any, y: Any, s: Any, starts: list[int]) -> FloatArray:
+        """One step, samples weighted by s; returns the logits before it."""
+        logits = self.gradient(x, y, s, starts)
         g = empty(self.g.size, self.g)
         g[...] = self.g
         self.now = update_of(self.now)(self.now, freeze(g, self.layout))
-        self.w = flat(self.now.params)[0]
-        self.views = _layers(self.w, self.layout), self.views[1]
-        self.known.clear()
+        self.look_at(flat(self.now.params)[0])
         self.g[: self.d * self.width] = 0
-        return loss
+        return logits
 
     def state(self) -> Any:
         """The state after the steps so far."""
         return self.now
 
-    def gradient(
-        self, x: Any, y: Any, s: Any, total: float, cuts: Any, starts: list[int], factor: float
-    ) -> float:
-        """Writes `factor` times the gradient into g; returns the loss. Equations (1) to (10)."""
-        (first, *rest), (first_g, *rest_g) = self.views
-        n, df, z = len(x), self.activation.df, self.z[: len(x)]
-        forward, backward = self.products(n, cuts, starts, first, first_g)
-        for part, lit, pairs in forward:
-            np.copyto(lit, x[part, self.d - lit.shape[1] :])
-            for inputs, w, rows in pairs:
-                np.matmul(inputs, w, out=z[rows])
-        zs, hs = [z if self.scaled else np.multiply(z, self.scale, z)], []
+    def gradient(self, x: Any, y: FloatArray, s: Any, starts: list[int]) -> FloatArray:
+        """Writes the gradient into g, samples weighted by s; returns Z. Equations (1) to (10)."""
+        (_, *rest), (_, *rest_g) = self.views
+        n, df = len(x), self.activation.df
+        for (a, b), start in zip(self.parts[n], starts, strict=True):
+            lit, products = self.known.get((a, b, start)) or self.forward(a, b, start)
+            np.copyto(lit, x[a:b, start:])
+            for inputs, w, out in products:
+                np.matmul(inputs, w, out)
+        zs, hs = [self.z[:n] if rest else self.z[:n].copy()], []
+        if self.scaled == 0:
+            zs[0] *= self.scale
         for i, (w, b) in enumerate(rest, 1):
             hs.append(self.activated(zs[-1]))
             z = hs[-1] @ w
@@ -297,48 +314,48 @@ class _Run:
                 z *= self.scale
             z += b
             zs.append(z)
-        p, losses = self.output.with_losses(zs[-1], y)
-        dz = s * (p - y)
-        dz *= factor / total
+        dz = self.output.predictions(zs[-1]) - y
+        dz *= s
         for i in reversed(range(1, len(zs))):
-            rest_g[i - 1][1][...] = dz.sum(0)
+            np.matmul(self.ones[:n], dz, rest_g[i - 1][1])
             if i == self.scaled:
-                dz = dz * self.scale
-            np.matmul(hs[i - 1].T, dz, out=rest_g[i - 1][0])
-            dz = np.matmul(dz, rest[i - 1][0].T, out=self.dz[:n] if i == 1 else None)
+                dz *= self.scale
+            np.matmul(hs[i - 1].T, dz, rest_g[i - 1][0])
+            dz = np.matmul(dz, rest[i - 1][0].T, self.dz[:n] if i == 1 else None)
             dz *= df(zs[i - 1], hs[i - 1])
         if self.scaled == 0:
             dz *= self.scale
-        for inputs, rows, out in backward:
-            np.matmul(inputs, dz[rows], out=out)
-        return float((s * losses).sum() / total)
+        for (_, b), start, end in zip(
+            self.parts[n], starts, [*starts[1:], self.d + 1], strict=True
+        ):
+            if start < end:
+                views = self.known.get((n, b, start, end)) or self.backward(n, b, start, end)
+                for inputs, out in views:
+                    np.matmul(inputs, dz[:b], out)
+        return zs[-1]
 
     def activated(self, z: FloatArray) -> FloatArray:
         """f(z), in the memory of z where the derivative looks at f(z) alone."""
         return z.clip(0, np.inf, z) if self.activation.name == "relu" else self.activation.f(z)
 
-    def products(
-        self, n: int, cuts: Any, starts: list[int], w: FloatArray, g: FloatArray
-    ) -> tuple[list[Any], list[Any]]:
-        """Views for the ragged products of the first layer, of the batches of this shape."""
-        key = (n, *starts)
-        if key not in self.known:
-            x = self.inputs
-            forward, backward = [], []
-            for (a, b), start in zip(pairwise(cuts), starts, strict=True):
-                rows = _small(b - a, (self.d + 1 - start) * self.width, 4, n <= 32)
-                pairs = [
-                    (x[c : min(c + rows, b), start:], w[start:], slice(c, min(c + rows, b)))
-                    for c in range(a, b, rows)
-                ]
-                forward.append((slice(a, b), x[a:b, start:-1], pairs))
-            for (start, end), b in zip(pairwise([*starts, self.d + 1]), cuts[1:], strict=True):
-                columns = _small(end - start, b * self.width, 16, n <= 64)
-                for c in range(start, end, columns):
-                    to = min(c + columns, end)
-                    backward.append((x[:b, c:to].T, slice(b), g[c:to]))
-            self.known[key] = forward, backward
-        return self.known[key]
+    def forward(self, a: int, b: int, start: int) -> Any:
+        """Views for Z1 of rows a to b, lit from `start` on: where the inputs go, and products."""
+        rows = _small(b - a, (self.d + 1 - start) * self.width, 4, b - a <= 32)
+        products = [
+            (self.inputs[c:to, start:], self.views[0][0][start:], self.z[c:to])
+            for c, to in pairwise([*range(a, b, rows), b])
+        ]
+        self.known[a, b, start] = self.inputs[a:b, start:-1], products
+        return self.known[a, b, start]
+
+    def backward(self, n: int, b: int, start: int, end: int) -> Any:
+        """Views for rows `start` to `end` of dL/dW1, which the first b of n samples light."""
+        columns = _small(end - start, b * self.width, 16, n <= 64)
+        self.known[n, b, start, end] = [
+            (self.inputs[:b, c:to].T, self.views[1][0][c:to])
+            for c, to in pairwise([*range(start, end, columns), end])
+        ]
+        return self.known[n, b, start, end]
 
 
 class _InPlace(_Run):
@@ -346,29 +363,28 @@ class _InPlace(_Run):
 
     def __init__(self, state: Any, data: Prepared, batch_size: int) -> None:
         super().__init__(state, data, batch_size)
-        self.w = self.w.copy()
-        self.views = _layers(self.w, self.layout), self.views[1]
+        self.look_at(self.w.copy())
         self.u, self.t = flat(state.mean_squares)[0] / (1 - state.decay), np.empty_like(self.w)
         self.k, self.most = 0, max(1, min(64, int(20 / math.log2(1 / state.decay))))
-        self.steps, self.rate = 0, state.learning_rate / math.sqrt(1 - state.decay)
+        self.count, self.rate = 0, state.learning_rate / math.sqrt(1 - state.decay)
 
-    def step(self, x: Any, y: Any, s: Any, total: float, cuts: Any, starts: list[int]) -> float:
-        """One step, equations (1) to (12); returns the loss."""
+    def step(self, x: Any, y: Any, s: Any, starts: list[int]) -> FloatArray:
+        """One step, equations (1) to (12); returns the logits before it."""
         self.k += 1
-        self.steps += 1
-        state, factor = self.now, self.now.decay ** (-self.k / 2)
-        loss = self.gradient(x, y, s, total, cuts, starts, factor)
+        self.count += 1
+        factor = self.now.decay ** (-self.k / 2)
+        logits = self.gradient(x, y, s * factor, starts)
         g, u, t, w = (a[starts[0] * self.width :] for a in (self.g, self.u, self.t, self.w))
         np.multiply(g, g, t)
         np.add(u, t, u)
         np.sqrt(u, t)
-        np.add(t, state.eps * factor / math.sqrt(1 - state.decay), t)
+        np.add(t, self.now.eps * factor / math.sqrt(1 - self.now.decay), t)
         np.divide(g, t, t)
         np.multiply(t, self.rate, t)
         np.subtract(w, t, w)
         if self.k == self.most:
             self.rescale()
-        return loss
+        return logits
 
     def rescale(self) -> None:
         """Count steps from zero again, and drop what eps hides and would become subnormal."""
@@ -385,7 +401,7 @@ class _InPlace(_Run):
         w[...] = self.w
         np.multiply(self.u, 1 - self.now.decay, v)
         trees = {"params": freeze(w, self.layout), "mean_squares": freeze(v, self.layout)}
-        return changed(self.now, step=self.now.step + self.steps, **trees)
+        return changed(self.now, step=self.now.step + self.count, **trees)
 
 
 def _layers(vector: FloatArray, layout: Layout[Params]) -> list[Any]:

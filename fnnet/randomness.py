@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fnnet.checks import whole_number
+from fnnet.checks import instance_of, whole_number
 
 BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
@@ -38,9 +38,15 @@ class GeneratorState:
         """
         import json
 
-        if self.name not in BIT_GENERATORS:
-            raise ValueError(f"unknown bit generator {self.name!r:.99}, expected {BIT_GENERATORS}")
-        wanted = json.loads(self.text)
+        if not isinstance(self.name, str) or self.name not in BIT_GENERATORS:
+            raise ValueError(
+                f"name: unknown bit generator {self.name!r:.99}, expected {BIT_GENERATORS}"
+            )
+        instance_of(str, "text", self.text)
+        try:
+            wanted = json.loads(self.text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"text must be a generator's state as JSON: {error!s:.99}") from None
         bit_generator = getattr(np.random, self.name)()
         try:
             bit_generator.state = wanted

@@ -27,15 +27,17 @@ import numpy.typing as npt
 from fnnet import arguments
 from fnnet.arguments import Labels
 from fnnet.checks import (
+    LONGEST_AXIS,
     FloatArray,
     as_array,
     check_not_negative,
     check_share,
-    instance_of,
     is_number,
+    items_of,
     underflow_is_zero,
     whole_number,
 )
+from fnnet.optimizers.schedules import LARGEST_EXPONENT
 from fnnet.optimizers.states import check_setting
 from fnnet.optimizers.steps import each_rate
 from fnnet.params import Params
@@ -81,17 +83,17 @@ def dropout_masks(
     """
     arguments.check_network(params)
     rng = generator(rng)
-    whole_number("n", n, 1)
-    if np.shape(rates) != (len(params.layers),):
+    n = whole_number("n", n, 1, LONGEST_AXIS)
+    shares = items_of("rates", rates, "numbers") if np.iterable(rates) else ()
+    if len(shares) != len(params.layers):
         raise ValueError(
             f"rates must be one for each of {len(params.layers)} layers, got {rates!r:.99}"
         )
-    for rate in rates:
-        check_share("rates", rate)
+    shares = tuple(check_share("rates", rate) for rate in shares)
     weights = [layer.w for layer in params.layers]
     return tuple(
-        _mask(rng, (*w.shape[:-2], n, w.shape[-2]), float(rate), w) if rate else None
-        for w, rate in zip(weights, rates, strict=True)
+        _mask(rng, (*w.shape[:-2], n, w.shape[-2]), rate, w) if rate else None
+        for w, rate in zip(weights, shares, strict=True)
     )
 
 
@@ -134,7 +136,7 @@ def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floa
     array([[0.05, 0.05, 0.85, 0.05],
            [0.85, 0.05, 0.05, 0.05]])
     """
-    whole_number("classes", classes, 1)
+    classes = whole_number("classes", classes, 1, LONGEST_AXIS)
     if not (is_number(amount) and 0 <= amount <= 1):
         raise ValueError(f"amount must lie in [0, 1], got {amount!r:.99}")
     y = as_array("y", y)
@@ -224,7 +226,8 @@ def l2_penalty(params: Params, strength: float) -> tuple[float, Params]:
         if i % 2:
             leaf[...] = 0
         else:
-            total += float((leaf * params.layers[i // 2].w).sum(dtype=np.float64))
+            with np.errstate(over="ignore"):  # a penalty too large for floats is infinite
+                total += float((leaf * params.layers[i // 2].w).sum(dtype=np.float64))
     return total / 2, freeze(gradient, layout)
 
 
@@ -253,7 +256,7 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
     [[0.6], [0.8]]
     """
     check_not_negative("bound", bound)
-    instance_of(Params, "grads", grads)
+    arguments.check_tree("grads", grads)
     arguments.check_network(grads)
     leading = grads.layers[0].w.ndim - 2
     with np.errstate(over="ignore"):
@@ -312,11 +315,13 @@ def moving_average(
     array([0.1])
     """
     check_share("decay", decay)
+    arguments.check_tree("average", average)
+    arguments.check_network(params)
     if not same_structure(average, params):
         raise ValueError("average must have the structure and shapes of params")
     keep = float(decay)
     if step is not None:
-        whole_number("step", step, 1)
+        step = min(whole_number("step", step, 1), LARGEST_EXPONENT)
         keep *= (1 - keep ** (step - 1)) / (1 - keep**step)
     (old, layout), (new, _) = flat(average), flat(params)
     mean = empty(layout.size, old)

@@ -8,13 +8,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from fnnet.arguments import finite_network, nan_in_data
-from fnnet.checks import flag, whole_number
+from fnnet.checks import flag, function, whole_number
 from fnnet.data.splits import Split, check_batches, shuffled
 from fnnet.evaluation import check_split, evaluate
 from fnnet.network import loss_and_grads
@@ -93,9 +93,20 @@ def train_step(
     (1, 0.6931)
     """
     update = _update(state, update)
+    function("gradient", gradient)
     weighted = {} if weights is None else {"weights": weights}
-    loss, grads = gradient(state.params, x, y, **weighted)
-    return update(state, grads), loss
+    loss, grads = _pair("gradient", "(loss, grads)", gradient(state.params, x, y, **weighted))
+    after = update(state, grads)
+    if not hasattr(after, "params"):
+        raise TypeError(f"update must return the next state, got {after!r:.99}")
+    return after, loss
+
+
+def _pair(name: str, what: str, result: Any) -> tuple[Any, Any]:
+    """What a function of the user's returns, if it is two values."""
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(f"{name} must return {what}, got {result!r:.99}")
+    return result
 
 
 def train(
@@ -172,18 +183,20 @@ def train(
     if epoch is not None and (gradient is not loss_and_grads or update is not None):
         other = "gradient" if gradient is not loss_and_grads else "update"
         raise ValueError(f"{other} must not be given beside epoch, which makes its own steps")
+    if epoch is not None:
+        function("epoch", epoch)
     if memory is not None:
         whole_number("memory", memory, 1)
         if epoch is not None:
             raise ValueError("memory must not be given beside epoch, which makes its own batches")
     update = _update(state, update)
-    whole_number("epochs", epochs, 0)
-    whole_number("start", start, 0)
-    for name, split in (("train", train), ("test", test)):
-        if split is not None:
-            check_batches(split, batch_size, name)
-            check_split(state.params, split)
-    if check_finite:
+    function("gradient", gradient)
+    epochs, start = whole_number("epochs", epochs, 0), whole_number("start", start, 0)
+    splits = [("train", train), *([] if test is None else [("test", test)])]
+    for name, split in splits:
+        check_batches(split, batch_size, name)
+        check_split(state.params, split)
+    if flag("check_finite", check_finite):
         finite_network(state.params)
 
     rng = generator(rng)
@@ -200,7 +213,8 @@ def train(
     data: Split | Prepared = prepare(train) if epoch is train_epoch else train
 
     def whole(state: StateT, number: int) -> StateT:
-        before, (state, losses) = state, epoch(state, data, rng, batch_size)  # type: ignore[misc]  # not None here
+        before, result = state, epoch(state, data, rng, batch_size)  # type: ignore[misc]  # not None here
+        state, losses = _pair("epoch", "(state, losses)", result)
         bad = np.flatnonzero(~np.isfinite(losses))
         if check_finite and bad.size:
             _check_loss(float(losses[bad[0]]), before, state, train, number, int(bad[0]) + 1)
@@ -214,7 +228,10 @@ def train(
 
 
 def _update(state: StateT, update: Update[StateT] | None) -> Update[StateT]:
-    return update if update is not None and hasattr(state, "params") else update_of(state)
+    if update is None or not hasattr(state, "params"):
+        return update_of(state)
+    function("update", update)
+    return update
 
 
 def _epochs(

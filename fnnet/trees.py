@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from fnnet.checks import FloatArray, as_array, is_array
+from fnnet.checks import FloatArray, as_array, check_not_negative, function, is_array
 
 T = TypeVar("T")
 
@@ -144,8 +144,9 @@ def tree_map(f: Callable[..., FloatArray], tree: T, /, *rest: T) -> T:
     for other in rest:
         if _nodes(tree) != _nodes(other):
             raise ValueError(
-                f"trees must share one structure, got {_nodes(tree)} and {_nodes(other)}"
+                f"tree and rest must share one structure, got {_nodes(tree)} and {_nodes(other)}"
             )
+    function("f", f)
     results = [f(*row) for row in zip(*map(tree_leaves, (tree, *rest)), strict=True)]
     for result in results:
         if not is_array(result):
@@ -241,6 +242,7 @@ def tree_allclose(a: object, b: object, rtol: float = 1e-5, atol: float = 1e-8) 
     >>> tree_allclose((np.ones(2),), (np.full(2, 1 + 1e-9),))
     True
     """
+    rtol, atol = check_not_negative("rtol", rtol), check_not_negative("atol", atol)
     return same_structure(a, b) and all(
         bool(np.allclose(x, y, rtol, atol))
         for x, y in zip(tree_leaves(a), tree_leaves(b), strict=True)
@@ -296,9 +298,11 @@ def empty_like(tree: T) -> Blank[T]:
 
 def sealed(blank: Blank[T]) -> T:
     """The tree of `empty_like`, read-only from now on."""
-    for leaf in blank.leaves:
-        _read_only(leaf)
-    object.__setattr__(blank.tree, "_flat", (_read_only(blank.vector), blank.layout))
+    vector = _read_only(blank.vector)
+    if isinstance(vector, np.ndarray):
+        for leaf in blank.leaves:
+            leaf.setflags(write=False)
+    object.__setattr__(blank.tree, "_flat", (vector, blank.layout))
     return blank.tree
 
 
@@ -407,7 +411,13 @@ def _builder(node: Any) -> Callable[[Iterator[FloatArray]], Any]:
             put(tree, name, value)
         return tree
 
-    return build
+    def build_of_arrays(leaves: Iterator[FloatArray]) -> Any:
+        tree = new(kind)
+        for name, leaf in zip(names, leaves):  # noqa: B905  # the leaves go on
+            put(tree, name, leaf)
+        return tree
+
+    return build_of_arrays if not constants and set(parts) == {next} else build
 
 
 def _filled(tree: T, leaves: Sequence[FloatArray]) -> tuple[FloatArray, Layout[T]]:

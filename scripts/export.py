@@ -30,7 +30,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from fnnet_scripts.options import Parser, exit_code
+from fnnet_scripts.options import Parser, counted, exit_code, one_line
 from fnnet_scripts.wording import table
 
 import fnnet
@@ -46,7 +46,7 @@ ROUNDS, LEAST = 5, 0.2  # measurements, and seconds that they take together
 MAIN = """\
 #include <stdio.h>
 #include <time.h>
-#include "{file}"
+#include "network.h"
 int main(int argc, char **argv)
 {{
     static float x[{d}], z[{k}];
@@ -155,17 +155,12 @@ def compared(
     rng = np.random.default_rng(0)
     split = test or fnnet.Split(rng.random((100, d)), np.zeros(100, int))
     x: Any = fnnet.as_inputs(split, dtype)
-    rows = [measured(source, partial(fnnet.forward, params), x, params, test)]
-    if out.suffix in (".h", ".c"):
-        rows.append(of_program(out, x, params, test))
-    else:
-        logits = from_npz(out, params) if out.suffix == ".npz" else from_onnx(out)
-        taken = split.x if as_bytes else x
-        rows.append(
-            Row(out.name, out.stat().st_size, None, None)
-            if logits is None
-            else measured(out, logits, taken, params, test)
-        )
+    taken = split.x if as_bytes else x
+    each = (
+        partial(measured, source, partial(fnnet.forward, params), x, test),
+        partial(of_file, out, taken, params, test),
+    )
+    rows = [work() for work in counted(each, len(each), "file")]
     body = [
         [
             row.name,
@@ -178,9 +173,17 @@ def compared(
     return table(["file", "bytes", "test accuracy", "µs an image"], body)
 
 
-def measured(
-    path: Path, logits: Logits, x: Any, params: fnnet.Params, test: fnnet.Split | None
-) -> Row:
+def of_file(out: Path, x: Any, params: fnnet.Params, test: fnnet.Split | None) -> Row:
+    """A row of what was written."""
+    if out.suffix in (".h", ".c"):
+        return of_program(out, x, params, test)
+    logits = from_npz(out, params) if out.suffix == ".npz" else from_onnx(out)
+    if logits is None:
+        return Row(out.name, out.stat().st_size, None, None)
+    return measured(out, logits, x, test)
+
+
+def measured(path: Path, logits: Logits, x: Any, test: fnnet.Split | None) -> Row:
     z = np.concatenate([logits(x[i : i + 1000]) for i in range(0, len(x), 1000)])
     rounds = []
     for _ in range(ROUNDS):
@@ -189,14 +192,12 @@ def measured(
             logits(x[count % len(x)][None])
             count += 1
         rounds.append(took / count)
-    return Row(path.name, path.stat().st_size, score(z, params, test), statistics.median(rounds))
+    return Row(path.name, path.stat().st_size, score(z, test), statistics.median(rounds))
 
 
-def score(z: FloatArray, params: fnnet.Params, test: fnnet.Split | None) -> float | None:
-    """Share of the test set that these logits get right."""
-    if test is None or params.output != "softmax":
-        return None
-    return float((z.argmax(axis=1) == test.y).mean())
+def score(z: FloatArray, test: fnnet.Split | None) -> float | None:
+    """Share of the test set whose class has the largest logit."""
+    return None if test is None else float((z.argmax(axis=1) == test.y).mean())
 
 
 def from_npz(path: Path, params: fnnet.Params) -> Logits:
@@ -210,8 +211,8 @@ def from_npz(path: Path, params: fnnet.Params) -> Logits:
 
     def logits(x: Any) -> npt.NDArray[Any]:
         for i in range(n - 1):
-            x = activation(x @ w[i] + b[i])
-        z: npt.NDArray[Any] = x @ w[-1] + b[-1]
+            x = activation(x.dot(w[i]) + b[i])
+        z: npt.NDArray[Any] = x.dot(w[-1]) + b[-1]
         return z
 
     return logits
@@ -235,25 +236,36 @@ def from_onnx(path: Path) -> Logits | None:
 
 def of_program(out: Path, x: FloatArray, params: fnnet.Params, test: fnnet.Split | None) -> Row:
     """A row of what a compiler makes of the file; without a compiler, of its size alone."""
-    size, compiler = out.stat().st_size, which("cc") or which("gcc") or which("clang")
+    unknown = Row(out.name, out.stat().st_size, None, None)
+    compiler = which("cc") or which("gcc") or which("clang")
     if compiler is None:
-        return Row(out.name, size, None, None)
-    k = params.layers[-1].b.size
+        return unknown
+    try:
+        z, seconds, size = ran(compiler, out, x, params.layers[-1].b.size)
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.decode(errors="replace").splitlines() or [str(error)])[0]
+        print(f"{out.name} was not measured: {one_line(said)}", file=sys.stderr)
+        return unknown
+    return Row(f"{out.name}, compiled", size, score(z, test), seconds)
+
+
+def ran(compiler: str, out: Path, x: FloatArray, k: int) -> tuple[FloatArray, float, int]:
+    """Logits of a compiled file, seconds of an image, and bytes of the object."""
     content = np.ascontiguousarray(x, dtype=np.float32).tobytes()
+    part = content[: 4 * x.shape[1] * 300]
     with tempfile.TemporaryDirectory() as folder:
         main, program = Path(folder, "main.c"), str(Path(folder, "main.exe"))
-        file = json.dumps(str(out.resolve()))[1:-1]
-        main.write_text(MAIN.format(file=file, d=x.shape[1], k=k, name=out.stem))
+        # A copy: some names of folders cannot stand in an #include.
+        Path(folder, "network.h").write_bytes(out.read_bytes())
+        main.write_text(MAIN.format(d=x.shape[1], k=k, name=out.stem))
         for flags in (["-c", "-o", f"{program}.o"], ["-o", program]):
             command = [compiler, "-std=c99", "-O2", *flags, str(main), "-lm"]
             subprocess.run(command, check=True, capture_output=True)
         size = Path(f"{program}.o").stat().st_size
         once = subprocess.run([program], input=content, capture_output=True, check=True)
-        part = content[: 4 * x.shape[1] * 300]
         again = subprocess.run([program, "time"], input=part, capture_output=True, check=True)
     z = np.frombuffer(once.stdout, np.float32).reshape(len(x), k)
-    seconds = float(again.stderr) / 100 / min(300, len(x))
-    return Row(f"{out.name}, compiled", size, score(z, params, test), seconds)
+    return z, float(again.stderr) / 100 / min(300, len(x)), size
 
 
 def main(argv: Sequence[str] | None = None) -> int:

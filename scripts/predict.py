@@ -32,6 +32,7 @@ from fnnet_scripts.options import Parser, at_least, exit_code, png
 
 import fnnet
 from fnnet.data.datasets import FASHION_MNIST, KMNIST, MNIST
+from fnnet.outputs import output_of
 from fnnet.pictures import Form, Reading, form_of, open_picture, plot_readings, read_picture
 from fnnet.storage.files import atomic_write
 
@@ -226,14 +227,18 @@ def classify(network: Network, seen: Seen, out: Path) -> None:
     images = np.stack(seen.images)
     x = fnnet.as_inputs(images, network.params.layers[0].w.dtype)
     logits = fnnet.forward(network.params, x)
-    for label, p in zip(seen.labels, fnnet.softmax(logits), strict=True):
+    predicted = output_of(network.params.output).predictions(logits)
+    for label, p in zip(seen.labels, predicted, strict=True):
         ranked = [f"{network.names[i]} {p[i]:.1%}" for i in np.argsort(-p, kind="stable")[:2]]
         print(f"{label}: {', then '.join(ranked)}")
     for note in seen.notes:
         print(note)
     from fnnet import plots
 
-    save(plots.plot_predictions(images[:DRAWN], logits[:DRAWN], classes=network.names), out)
+    output = network.params.output
+    if output != "identity":  # its logits are no probabilities
+        first = images[:DRAWN], logits[:DRAWN]
+        save(plots.plot_predictions(*first, classes=network.names, output=output), out)
 
 
 def save(figure: Any, out: Path) -> None:

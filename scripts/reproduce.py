@@ -21,23 +21,23 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import active_children, get_context
+from typing import Any, TypeAlias
 
 import numpy as np
 from fnnet_scripts.options import (
     Parser,
     at_least,
     check_figure,
+    counted,
     exit_code,
     png,
     save_figure,
-    terminal_bar,
     uninterrupted,
 )
 from fnnet_scripts.recipes import (
@@ -52,6 +52,11 @@ from fnnet_scripts.recipes import (
 from fnnet_scripts.runs import DATASETS, RUN, add_run_options, check_validation, flag
 
 import fnnet
+
+Watch: TypeAlias = Callable[[Iterable[fnnet.Params], int], Iterator[fnnet.Params]]
+
+PAUSE = 0.2  # seconds between two looks at runs side by side
+DONE: list[Any] = []  # in their processes: the number of epochs that all of them have done
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def command(settings: argparse.Namespace, recipe: Recipe) -> str:
     for name in ("data_dir", "epochs", "validation"):  # the last of two options counts
         if value := getattr(settings, name):
             words += [flag(name), str(value)]
-    words += ["--seed", str(settings.seeds[0])]
+    words += ["--loop", "plain", "--seed", str(settings.seeds[0])]
     return shlex.join(["python", "scripts/train.py", *words])
 
 
@@ -150,20 +155,15 @@ def fit(
     split: fnnet.Split,
     classes: int,
     rng: np.random.Generator,
-    bar: bool,
-) -> fnnet.Params:
-    """The parameters after the last epoch; a terminal may show a bar meanwhile."""
+) -> Iterator[fnnet.Params]:
+    """The parameters after each epoch."""
     sizes = (split.x[0].size, *settings.hidden, classes)
     state = first_state(settings, first_params(settings, rng, sizes))
     steps = composed(settings, rng, len(split), classes)
-    with terminal_bar(settings.epochs) if bar else nullcontext() as shown:
-        for _ in range(settings.epochs):
-            for x, y in fnnet.batches(rng, split, settings.batch_size):
-                state, _ = fnnet.train_step(state, x, y, **steps)
-            if shown is not None:
-                shown.update()
-    params: fnnet.Params = state.params
-    return params
+    for _ in range(settings.epochs):
+        for x, y in fnnet.batches(rng, split, settings.batch_size):
+            state, _ = fnnet.train_step(state, x, y, **steps)
+        yield state.params
 
 
 def error(members: Sequence[fnnet.Params], split: fnnet.Split) -> float:
@@ -175,6 +175,19 @@ def error(members: Sequence[fnnet.Params], split: fnnet.Split) -> float:
     return 100 * wrong / len(split)
 
 
+def shown(epochs: Iterable[fnnet.Params], total: int) -> Iterator[fnnet.Params]:
+    """The epochs; a terminal shows them as they pass."""
+    yield from counted(epochs, total, "epoch")
+
+
+def told(epochs: Iterable[fnnet.Params], total: int) -> Iterator[fnnet.Params]:
+    """The epochs, counted for the process that started this one."""
+    for params in epochs:
+        with DONE[0].get_lock():
+            DONE[0].value += 1
+        yield params
+
+
 @dataclass(frozen=True)
 class Trial:
     """What one run came to: its error in percent, and how many images it trained in what time."""
@@ -184,47 +197,64 @@ class Trial:
     images: int
 
 
-def trial(settings: argparse.Namespace, recipe: Recipe, seed: int) -> Trial:
-    """One run of a recipe."""
+def trial(settings: argparse.Namespace, recipe: Recipe, seed: int, watch: Watch = shown) -> Trial:
+    """One run of a recipe, whose epochs are watched."""
     data = fnnet.load_dataset(settings.dataset, settings.data_dir)
     rng = np.random.default_rng(seed)
     train, held_out = data.train, data.test
     if settings.validation:
         train, held_out = fnnet.hold_out(rng, data.train, settings.validation)
     began = time.perf_counter()
-    classes, bar = len(data.classes), settings.jobs == 1  # side by side bars would overlap
     one = settings_of(recipe, settings.epochs)
-    members = [fit(one, train, classes, rng, bar) for _ in range(recipe.members)]
+    runs = (fit(one, train, len(data.classes), rng) for _ in range(recipe.members))
+    members = [deque(watch(run, one.epochs), maxlen=1)[0] for run in runs]
     seconds = time.perf_counter() - began
     images = len(train) * one.epochs * recipe.members
     done = Trial(error(members, held_out), seconds, images)
-    # In one piece, else lines of runs side by side may mix.
-    sys.stderr.write(f"seed {seed}: {done.error:.2f} % after {seconds:.0f} s\n")
+    # In one piece, else lines of runs side by side may mix; and below a bar, not into it.
+    below = "\n" * (watch is not shown and sys.stderr.isatty())
+    sys.stderr.write(f"{below}seed {seed}: {done.error:.2f} % after {seconds:.0f} s\n")
     return done
+
+
+def begin(done: Any) -> None:
+    """Have this process count its epochs there, and leave Ctrl-C to the one that started it."""
+    DONE.append(done)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def passing(runs: Sequence[Future[Trial]], done: Any) -> Iterator[int]:
+    """The numbers of epochs that all runs together have done, until they end or one fails."""
+    seen, left = 0, True
+    while left:
+        ended, running = wait(runs, PAUSE, FIRST_EXCEPTION)
+        left = bool(running) and not any(run.exception() for run in ended)
+        now = done.value
+        yield from range(seen + 1, now + 1)
+        seen = now
 
 
 def trials(settings: argparse.Namespace, recipe: Recipe) -> list[Trial]:
     """A run for each seed, in their order."""
-    one = partial(trial, settings, recipe)
     jobs = min(settings.jobs, len(settings.seeds))
     if jobs == 1:
-        return [one(seed) for seed in settings.seeds]
+        return [trial(settings, recipe, seed) for seed in settings.seeds]
     # Read when NumPy is imported, which spawned processes do anew.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    with ProcessPoolExecutor(
-        jobs,
-        get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is answered here
-    ) as pool:
+    spawn = get_context("spawn")
+    done = spawn.Value("q")
+    epochs = recipe.members * settings_of(recipe, settings.epochs).epochs * len(settings.seeds)
+    with ProcessPoolExecutor(jobs, spawn, initializer=begin, initargs=(done,)) as pool:
         try:
             # Inherited where systems can, so that not even imports are interrupted.
             answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
             try:
-                results = pool.map(one, settings.seeds)
+                runs = [pool.submit(trial, settings, recipe, seed, told) for seed in settings.seeds]
             finally:
                 signal.signal(signal.SIGINT, answer)
-            return list(results)
+            for _ in counted(passing(runs, done), epochs, "epoch"):
+                pass
+            return [run.result() for run in runs]
         except BrokenProcessPool as error:
             killed = "a run was killed, perhaps for want of memory: fewer --jobs take less"
             raise ChildProcessError(killed) from error

@@ -46,10 +46,13 @@ from fnnet_scripts.recipes import (
     add_recipe_options,
     check_recipe,
     composed,
+    evaluated,
+    fastest_loop,
     first_params,
     first_state,
     is_plain,
-    of_average,
+    labelled,
+    remeasured,
     weighted,
     with_average,
     with_state,
@@ -102,6 +105,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if "resume" in given and "out" not in given:
         given["out"] = last_run(given.get("dataset", DEFAULTS["dataset"]))
     settings = complete(parser, given, DEFAULTS, OTHERS)
+    if not (settings.resume or "loop" in given):
+        settings.loop = fastest_loop(settings)
     check_recipe(parser, settings)
     return settings
 
@@ -164,16 +169,16 @@ def fit(settings: argparse.Namespace, data: fnnet.Dataset) -> None:
     train = weighted(settings, train, classes)
     records = fnnet.train(
         with_average(checkpoint) if settings.average else checkpoint.state,
-        train,
-        held_out,
+        labelled(settings, train, classes),
+        labelled(settings, held_out, classes),
         rng=rng,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         start=checkpoint.epoch,
         **steps,
     )
-    if settings.average:
-        records = (of_average(record, train, held_out) for record in records)
+    if settings.average or settings.output != "softmax":
+        records = (remeasured(settings, each, train, held_out, classes) for each in records)
     checkpoints = saved(records, checkpoint, settings, split)
     for last in progress(checkpoints, checkpoint.epoch, settings, split):
         checkpoint = last
@@ -182,7 +187,7 @@ def fit(settings: argparse.Namespace, data: fnnet.Dataset) -> None:
         params = with_average(checkpoint).average
         averaged = with_state(checkpoint, replace(checkpoint.state, params=params))
         fnnet.save_checkpoint(settings.out / AVERAGED, averaged)
-    evaluation = fnnet.evaluate(params, data.test)
+    evaluation = evaluated(settings, params, data.test, classes)
     if not settings.quiet:
         print(summary(evaluation, history, len(train)), flush=True)
     drawn = draw(settings.figures or settings.out, data, params, evaluation, history, split)
@@ -201,10 +206,11 @@ def next_steps(settings: argparse.Namespace) -> str:
         return shlex.join([python, str(here / script), *words])
 
     more = ("--resume", "--out", str(settings.out), "--epochs", str(2 * settings.epochs or 1))
+    drawing = f"; draw for it: {command('draw.py', network)}"  # reads networks of one class alone
     mnist = f"; MNIST: {command('train.py', '--dataset', 'mnist')}"
     return (
-        f"try it on a picture of yours: {command('predict.py', network)} PICTURE; "
-        f"draw for it: {command('draw.py', network)}\n"
+        f"try it on a picture of yours: {command('predict.py', network)} PICTURE"
+        f"{drawing if settings.output == 'softmax' else ''}\n"
         f"train on: {command('train.py', *more)}{'' if settings.dataset == 'mnist' else mnist}"
     )
 
@@ -301,15 +307,17 @@ def draw(
     """Write the figures; say where they are, or what they need."""
     shape, sample = data.test.x.shape[1:], some_of_each(data.test, params)
     images, labels = data.test.x[sample], np.asarray(data.test.y[sample], np.intp)
-    logits = fnnet.forward(params, fnnet.as_inputs(fnnet.Split(images, labels)))
+    logits = fnnet.forward(params, fnnet.as_inputs(images))
+    truth = np.eye(len(data.classes))[labels] if params.output == "sigmoid" else labels
     try:
         with uninterrupted():
             from fnnet import plots
 
-            figures = {
-                "predictions": plots.plot_predictions(images, logits, labels, data.classes),
-                "weights": plots.plot_weights(params.layers[0].w, shape),
-            }
+            figures = {"weights": plots.plot_weights(params.layers[0].w, shape)}
+            if params.output != "identity":  # its logits are no probabilities
+                figures["predictions"] = plots.plot_predictions(
+                    images, logits, truth, data.classes, output=params.output
+                )
             if evaluation.confusion is not None:
                 figures["confusion"] = plots.plot_confusion(evaluation.confusion, data.classes)
             if history:
@@ -323,7 +331,7 @@ def draw(
 
 def some_of_each(test: fnnet.Split, params: fnnet.Params) -> list[int]:
     """Indices of twelve test images: the first ones, but the last four are mistakes if any are."""
-    guesses = fnnet.predict(params, fnnet.as_inputs(test.x))
+    guesses = fnnet.forward(params, fnnet.as_inputs(test)).argmax(axis=1)
     right, wrong = np.flatnonzero(guesses == test.y), np.flatnonzero(guesses != test.y)
     mistakes = wrong[:4].tolist()
     return [*right[: 12 - len(mistakes)].tolist(), *mistakes]

@@ -101,7 +101,7 @@ GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "save_checkpoint": (("run", STATE), "checkpoint must be of type Checkpoint, got RMSProp"),
     "load_checkpoint": (("run", fnnet.Params), "optimizer must be one of .*, got <class 'fnnet"),
     "distort": ((0, [[[1, 2], [3, 4]]]), "images must be uint8, float32 or float64, got int64"),
-    "read_idx": ((0,), "expected str, bytes or os.PathLike object, not int"),
+    "read_idx": ((0,), "path must be a path, a str or path-like, got 0"),
 }
 
 

@@ -124,8 +124,8 @@ def read(arrays: dict[str, Any], activation: str = "relu") -> Callable[[Any], An
     text = READER.replace('"network.npz"', "file")
     assert text != READER
     if activation != "relu":
-        line = f"z = x @ w[i] + b[i]; x = {dict(words)[activation]}"
-        text = text.replace("x = (x @ w[i] + b[i]).clip(0)", line)
+        line = f"z = x.dot(w[i]) + b[i]; x = {dict(words)[activation]}"
+        text = text.replace("x = np.maximum(x.dot(w[i]) + b[i], 0)", line)
         assert line in text
     import math
 
@@ -143,6 +143,7 @@ def test_few_lines_read_the_npz_of_every_activation(activation: str) -> None:
     for params in (network(activation=activation), network((12, 4), activation=activation)):
         logits = read(exports.as_npz(params), activation)
         np.testing.assert_allclose(logits(X), fnnet.forward(params, X), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(logits(X[0]), fnnet.forward(params, X[:1])[0], 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize(("numbers", "least"), [("float32", 0), ("float16", 2), ("int8", 3)])
@@ -209,7 +210,7 @@ def built(folder: Path, name: str, main: str, *sources: str) -> Path:
     (folder / "main.c").write_text(main)
     program = folder / f"{name}.exe"
     command = [str(CC), *STRICT, "-o", str(program), "main.c", *sources, "-lm"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert (result.returncode, result.stderr) == (0, "")
     return program
 
@@ -231,7 +232,7 @@ def run_c(
     main = MAIN.format(file=file, prototypes=prototypes, d=d, k=k, call=call)
     program = built(folder, "net", main, *sources)
     content = np.ascontiguousarray(x, dtype=np.float32).tobytes()
-    result = subprocess.run([program], input=content, capture_output=True, check=True, timeout=120)
+    result = subprocess.run([program], input=content, capture_output=True, check=True, timeout=300)
     return np.frombuffer(result.stdout, np.float32).reshape(len(x), k)
 
 
@@ -325,6 +326,21 @@ def test_what_a_comment_says_cannot_end_it(tmp_path: Path) -> None:
     assert text.isascii()
     found = re.findall("classes: (.*) [*]/", text)
     assert tuple(json.loads(found[0])) == names
+
+
+@compiler
+@pytest.mark.parametrize("suffix", [".h", ".c"])
+def test_words_of_c_and_its_headers_serve_as_names(tmp_path: Path, suffix: str) -> None:
+    names = ["while", "inline", "alignas", "class", "main", "expf", "EOF", "M", "x", "z", "w1"]
+    names += ["h1", "i", "f", "H", "logits", "a_w1", "n" * 200]
+    for name in names:
+        exports.export(tmp_path / f"{name}{suffix}", network(activation="gelu"), numbers="int8")
+    main = "int main(void) { return 0; }\n"
+    if suffix == ".h":
+        built(tmp_path, "all", "".join(f'#include "{name}.h"\n' for name in names) + main)
+    else:
+        (tmp_path / "main.c").rename(tmp_path / "main_.c")  # `built` writes a main.c of its own
+        built(tmp_path, "all", main, *("main_.c" if n == "main" else f"{n}.c" for n in names))
 
 
 @pytest.mark.parametrize("name", ["", "7net", "my-net", "net.v2", "_net", "é", "net;"])
@@ -557,7 +573,7 @@ def test_weights_that_are_no_dense_layers_are_refused() -> None:
         exports.from_keras([np.ones((3, 4)), np.ones(4), np.ones(4)])
     with pytest.raises(ValueError, match=r"dense layers alone, got an array of shape \(2, 2, 2\)"):
         exports.from_keras([np.ones((2, 2, 2))])
-    with pytest.raises(ValueError, match="params must have a tuple of at least one layer"):
+    with pytest.raises(ValueError, match="weights must hold at least one layer, got none"):
         exports.from_keras([])
     with pytest.raises(ValueError, match="output must be one of"):
         exports.from_keras([np.ones((3, 4))], output="linear")

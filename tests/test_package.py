@@ -33,7 +33,7 @@ def build(tree: Path, out: Path) -> Path:
     """Build the wheel and the sdist of a tree; returns the folder that holds them."""
     out.mkdir()
     command = [sys.executable, "-c", BUILD, str(out)]
-    built = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=120)
+    built = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=300)
     assert built.returncode == 0, built.stderr
     return out
 
@@ -101,7 +101,7 @@ def test_both_pass_the_check_of_the_index_that_would_show_them(dist: Path) -> No
     files = sorted(str(path) for path in dist.iterdir())
     assert len(files) == 2
     command = [sys.executable, "-m", "twine", "check", "--strict", *files]
-    checked = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert checked.stdout.count("PASSED") == 2
 
@@ -144,7 +144,7 @@ def test_the_wheel_installs_and_works_in_an_environment_that_has_only_numpy(
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     for command in ([*pip, "install", "-q", "--no-index", str(wheel)], [str(python), "-c", SMOKE]):
         result = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
         )
         assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == wheel.name.split("-")[1]

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ Image = pytest.importorskip("PIL.Image")
 from fnnet.pictures import (  # noqa: E402
     FORMS,
     Form,
+    Reading,
     form_of,
     open_picture,
     plot_readings,
@@ -160,6 +162,12 @@ def alike(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], least: float = 0.9
     return bool(np.corrcoef(a.ravel().astype(float), b.ravel().astype(float))[0, 1] > least)
 
 
+@cache
+def read_plainly(digit: int) -> Reading:
+    """A digit on a page with nothing else, which many tests compare with."""
+    return read_picture(pixels(drawn(digit)), MNIST)
+
+
 # Embedded digits have few pixels: drawn large, the fattest are no strokes of a pen.
 SLIM = (2, 3, 4, 5, 6, 7, 8, 10, 12, 13)
 
@@ -168,7 +176,7 @@ SLIM = (2, 3, 4, 5, 6, 7, 8, 10, 12, 13)
 def test_writing_is_seen_the_same_in_any_light(kind: str) -> None:
     same = []
     for digit in SLIM:
-        plain = read_picture(pixels(drawn(digit)), MNIST)
+        plain = read_plainly(digit)
         page = KINDS[kind](digit)
         other = read_picture(page.clip(0, 255) if kind == "floats" else pixels(page), MNIST)
         assert plain.refusal is None
@@ -179,7 +187,7 @@ def test_writing_is_seen_the_same_in_any_light(kind: str) -> None:
 def test_small_writing_anywhere_on_a_large_page_is_seen_from_close() -> None:
     same = []
     for digit in SLIM:
-        plain = read_picture(pixels(drawn(digit)), MNIST)
+        plain = read_plainly(digit)
         rng = np.random.default_rng(digit)
         page = np.full((1500, 2000), PAPER)
         top, left = int(rng.integers(0, 1200)), int(rng.integers(0, 1600))
@@ -248,7 +256,7 @@ def test_tiny_writing_is_found_where_there_is_no_other() -> None:
 
 def test_a_shadow_beside_the_writing_is_no_ink() -> None:
     for digit in SLIM[:5]:
-        plain = read_picture(pixels(drawn(digit)), MNIST)
+        plain = read_plainly(digit)
         shaded = read_picture(pixels(drawn(digit) * round_shadow()), MNIST)
         assert shaded.refusal is None
         assert alike(plain.found[0].image, shaded.found[0].image, 0.85)

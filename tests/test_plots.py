@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,24 @@ def test_each_line_is_named_beside_its_end_and_names_do_not_overlap() -> None:
         assert not first.get_window_extent().overlaps(second.get_window_extent())
         for text in (first, second):
             assert text.get_window_extent().x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("decades", [0.1, 0.6, 1, 1.7, 2.4, 2.6, 3.3, 4.2, 4.9, 5.1, 7, 12, 40])
+def test_numbers_of_the_loss_s_axis_do_not_touch_however_far_it_reaches(decades: float) -> None:
+    rows = [fnnet.Metrics(i, 3 * 10 ** (-decades * i / 9), 0.5, 3.0, 0.5, 0.1) for i in range(10)]
+    figure = plots.plot_history(rows)
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    low, high = sorted(axis.get_view_interval())
+    shown = [
+        tick.label1.get_window_extent()
+        for tick, place in zip(axis.get_major_ticks(), axis.get_majorticklocs(), strict=True)
+        if low <= place <= high and tick.label1.get_text()
+    ]
+    assert len(shown) >= (2 if decades >= 1 else 0)
+    edges = sorted((box.y0, box.y1) for box in shown)
+    gaps = [lower - upper for (_, upper), (lower, _) in pairwise(edges)]
+    assert min(gaps, default=1) > 1  # pixels
 
 
 def test_a_loss_of_zero_is_still_drawn() -> None:

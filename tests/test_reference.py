@@ -200,7 +200,7 @@ sys.exit(not site.make_site(Path(), Path("site"), None, sys.stderr))
 
 def test_a_warning_is_an_error(sphinx: None, tmp_path: Path) -> None:
     command = [sys.executable, "-c", BROKEN]
-    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert made.returncode == 1
     assert "'Both are read-only.' stands under Attributes and is none" in made.stderr
 

@@ -15,17 +15,19 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fnnet.checks import instance_of
+from fnnet.checks import flag, instance_of, path_text
 from fnnet.data.download import (
     DownloadError,
     RemoteFile,
     check_timeout,
+    checked_mirrors,
     describe_damage,
     fetch,
     remove_leftovers,
@@ -303,11 +305,12 @@ def load_source(
 
     It loads from unpacked files, since none of its digests is known here.
     """
-    check_timeout(timeout)
+    instance_of(Source, "source", source)
+    timeout, progress = check_timeout(timeout), flag("progress", progress)
     given = None if directory is None else _expanded("directory", directory)
     cached = (cache_folder() if cache is None else _expanded("cache", cache)) / source.name
-    order = list(source.mirrors if mirrors is None else mirrors)
-    download = download and (mirrors is not None or bool(order))
+    order = list(source.mirrors if mirrors is None else checked_mirrors(mirrors))
+    download = flag("download", download) and bool(order)
     arrays = []
     for file, shape in zip(source.files, _shapes(source), strict=True):
         found = _find(source, file, shape, given, cached)
@@ -341,11 +344,11 @@ def cache_folder() -> Path:
 
 def _expanded(name: str, path: StrPath) -> Path:
     """The path, with ``~`` as the home folder."""
-    expanded = Path(os.path.expanduser(path))
+    expanded = Path(os.path.expanduser(path_text(name, path)))
     first = expanded.parts[0] if expanded.parts else ""
     if first.startswith("~") and not Path(first).exists():
         raise FileNotFoundError(
-            f"{name}: {os.fspath(path)!r:.99} names the home folder of a user who has none; "
+            f"{name}: {os.fsdecode(path)!r:.99} names the home folder of a user who has none; "
             "write the whole path"
         )
     return expanded
@@ -368,7 +371,7 @@ def _find(
     # torchvision has a folder raw in a folder of the data set's name.
     theirs = given / source.title.replace("-", "") / "raw" if given else cached
     for folder in (given, theirs, cached) if given else (cached,):
-        for path in (folder / name for name in _names_of(file)):
+        for path in _candidates(folder, file):
             if path.is_file():
                 try:
                     array = _read(path, file, shape)
@@ -382,6 +385,19 @@ def _find(
                     remove_leftovers(folder / file.name)
                     return array
     return damage
+
+
+def _candidates(folder: Path, file: RemoteFile) -> list[Path]:
+    """Where a folder may hold the file: under a name of `_names_of`, or under one as a browser or
+    an old disk makes it from that: in capitals, or with a number, ``name (1).gz``.
+    """
+    names = _names_of(file)
+    ends = "|".join(re.escape(name.removesuffix(".gz")) for name in names)
+    pattern = re.compile(rf"(?:{ends})(?: ?\(\d+\)|-\d+)?(?:\.gz)?", re.IGNORECASE)
+    found: list[str] = []
+    with suppress(OSError):  # no such folder, or none that may be read
+        found = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
+    return [folder / name for name in dict.fromkeys((*names, *found))]
 
 
 def _names_of(file: RemoteFile) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from fnnet.checks import is_number
+from fnnet.checks import flag, instance_of, is_number, items_of, one_of, path_text, whole_number
 from fnnet.data.exchange import CHUNK, MIN_RATE, Refusal, stream_from
 from fnnet.storage.files import (
     Part,
@@ -28,6 +29,7 @@ from fnnet.storage.files import (
     sync,
 )
 
+_ALGORITHMS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 _ATTEMPTS = 3  # at each mirror
 _PAUSE = 0.5  # seconds before the second attempt; doubles
 _LONGEST = 86_400.0  # seconds: a day
@@ -52,19 +54,32 @@ class RemoteFile:
     digest: str
     contents: str | None = None
 
+    def __post_init__(self) -> None:
+        instance_of(str, "name", self.name)
+        if os.path.basename(self.name) != self.name or self.name in ("", ".", ".."):
+            raise ValueError(f"name must be that of a file, without folders, got {self.name!r:.99}")
+        path_text("name", self.name)
+        whole_number("size", self.size, 0)
+        one_of("algorithm", self.algorithm, _ALGORITHMS)
+        instance_of(str, "digest", self.digest)
+        if self.contents is not None:
+            instance_of(str, "contents", self.contents)
+
 
 def describe_damage(path: Path, file: RemoteFile) -> str | None:
     """Compare `path` with the size and digest of `file`; None if both agree."""
+    instance_of(RemoteFile, "file", file)
     with open_regular(path) as stream:
         return _damage(stream, file)
 
 
-def check_timeout(timeout: float) -> None:
-    """Raise where a time-out is no number of seconds that a system could wait."""
-    if not (is_number(timeout) and 0 < timeout <= _LONGEST):
+def check_timeout(timeout: float) -> float:
+    """The time-out as a float, if it is a number of seconds that a system could wait."""
+    if not (is_number(timeout) and 0 < float(timeout) <= _LONGEST):
         raise ValueError(
             f"timeout must be a number of seconds in (0, {_LONGEST:g}], got {timeout!r:.99}"
         )
+    return float(timeout)
 
 
 def fetch(
@@ -114,12 +129,14 @@ def fetch(
     OSError
         If the folder cannot be written, the disk is full, or a file of that name is read-only.
     """
-    check_timeout(timeout)
-    _check_mirrors(mirrors)
+    instance_of(RemoteFile, "file", file)
+    folder = Path(path_text("folder", folder))
+    mirrors, progress = checked_mirrors(mirrors), flag("progress", progress)
+    timeout = check_timeout(timeout)
     target = folder / file.name
     check_replaceable(target)
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     abandoned = _ABANDONED + 6 * timeout
     answers = []
     try:
@@ -149,14 +166,26 @@ def remove_leftovers(target: Path, seconds: float = _ABANDONED) -> None:
     remove_abandoned_parts(target, seconds)
 
 
-def _check_mirrors(mirrors: Sequence[str]) -> None:
+def checked_mirrors(mirrors: Sequence[str]) -> tuple[str, ...]:
+    """The mirrors, if each is a URL that could be asked."""
     if isinstance(mirrors, str):
-        raise TypeError(f"mirrors: the single string {mirrors!r}, expected a sequence of URLs")
-    if not mirrors:
+        raise TypeError(f"mirrors: the single string {mirrors!r:.99}, expected a sequence of URLs")
+    urls = items_of("mirrors", mirrors, "URLs")
+    if not urls:
         raise ValueError("mirrors: none, expected at least one URL")
-    for mirror in mirrors:
+    for mirror in urls:
         if not (isinstance(mirror, str) and mirror.startswith(("https://", "http://"))):
             raise ValueError(f"mirrors: {mirror!r:.99}, expected a URL with https:// or http://")
+    return urls
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(
+            errno.ENOTDIR, f"cannot write to {folder}: it is no folder"
+        ) from None
 
 
 @contextmanager

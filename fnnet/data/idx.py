@@ -93,6 +93,51 @@ def read_idx(path: StrPath, *, limit: int = 2**31) -> NDArray[np.generic]:
     return array
 
 
+def map_idx(path: StrPath) -> NDArray[np.generic]:
+    """Map one unpacked IDX file into memory: its elements stay on the disk until they are used.
+
+    A pair of these makes a `fnnet.Split` of data that outgrow memory. `fnnet.train` and
+    `fnnet.batches` take it as they take arrays, and their ``memory`` has them read it in an order
+    that suits a disk.
+
+    Parameters
+    ----------
+    path : str or path-like
+        ``~`` is the home folder.
+
+    Returns
+    -------
+    read-only `numpy.memmap`
+        Of the rank and sizes in the header. Elements of more than one byte have the file's byte
+        order, which is not the machine's on most machines; NumPy computes with them all the same.
+
+    Raises
+    ------
+    IDXError
+        If the file is gzipped, or `read_idx` would refuse it.
+    OSError
+        If the file is absent (FileNotFoundError), cannot be read, or is a pipe or a device.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_idx(f"{folder}/labels", np.array([7, 2, 1], np.uint8))
+    ...     print(type(map_idx(f"{folder}/labels")).__name__, map_idx(f"{folder}/labels").max())
+    memmap 7
+    """
+    with open_regular(os.fspath(path)) as file:
+        if file.read(2) == _GZIP:
+            _fail(path, "gzipped, which cannot be mapped: unpack it with gunzip, or use read_idx")
+        file.seek(0)
+        dtype, shape = _header(path, file)
+        size, start = _byte_size(path, dtype, shape, sys.maxsize), file.tell()
+        there = os.fstat(file.fileno()).st_size - start
+        if there != size:
+            _fail(path, f"has {there} bytes of data, expected {size} as its header declares")
+        return np.memmap(file, dtype.newbyteorder(">"), "r", start, shape)
+
+
 def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
     """Write an array as an IDX file, gzipped if the name ends in ``.gz``.
 
@@ -122,12 +167,9 @@ def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
     array([[1, 2],
            [3, 4]], dtype=int16)
     """
-    array = np.asarray(as_array("array", array))
-    code = _CODES.get(array.dtype.newbyteorder("="))
-    if code is None:
-        raise TypeError(f"array: dtype {array.dtype}, expected one that IDX has: {_KINDS}")
+    array = _storable(array)
     if max(array.shape, default=0) >= 2**32:
-        raise IDXError(f"{os.fspath(path)}: shape {array.shape}, expected sizes below 2**32")
+        raise IDXError(f"{os.fsdecode(path)}: shape {array.shape}, expected sizes below 2**32")
     header, body = _contents(array)
     with atomic_write(path) as raw, _packed(raw, path) as file:
         file.write(header)
@@ -144,10 +186,18 @@ def contents_digest(array: NDArray[np.generic]) -> str:
     """SHA-256 of the unpacked IDX file that holds an array; it does not depend on any packing."""
     import hashlib
 
-    header, body = _contents(array)
+    header, body = _contents(_storable(array))
     digest = hashlib.sha256(header)
     digest.update(body)
     return digest.hexdigest()
+
+
+def _storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The array, if IDX has its element type."""
+    array = np.asarray(as_array("array", array))
+    if array.dtype.newbyteorder("=") not in _CODES:
+        raise TypeError(f"array: dtype {array.dtype}, expected one that IDX has: {_KINDS}")
+    return array
 
 
 def _contents(array: NDArray[np.generic]) -> tuple[bytes, memoryview]:
@@ -160,8 +210,7 @@ def _contents(array: NDArray[np.generic]) -> tuple[bytes, memoryview]:
 @contextmanager
 def _opened(path: StrPath) -> Iterator[BinaryIO]:
     """Open `path`, unpacking if it is gzip; damage that zlib reports becomes an IDXError."""
-    # Its name, since a number would be a file that others have open.
-    with open_regular(os.fspath(path)) as raw:
+    with open_regular(path) as raw:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
         if not packed:
@@ -172,7 +221,7 @@ def _opened(path: StrPath) -> Iterator[BinaryIO]:
         try:
             yield cast(BinaryIO, io.BufferedReader(_Unpacked(_members(raw))))
         except (zlib.error, EOFError) as error:
-            raise IDXError(f"{os.fspath(path)}: damaged gzip data ({error})") from error
+            raise IDXError(f"{os.fsdecode(path)}: damaged gzip data ({error})") from error
 
 
 class _Unpacked(io.RawIOBase):
@@ -235,7 +284,7 @@ def _without_padding(packed: bytes, raw: BinaryIO, zeros: int) -> tuple[bytes, i
 
 @contextmanager
 def _packed(raw: BinaryIO, path: StrPath) -> Iterator[BinaryIO]:
-    if not os.fspath(path).endswith(".gz"):
+    if not os.fsdecode(path).lower().endswith(".gz"):
         yield raw
         return
     import gzip
@@ -288,4 +337,4 @@ def _exactly(path: StrPath, file: BinaryIO, size: int, what: str) -> bytearray:
 
 
 def _fail(path: StrPath, problem: str) -> NoReturn:
-    raise IDXError(f"{os.fspath(path)}: {problem}")
+    raise IDXError(f"{os.fsdecode(path)}: {problem}")

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from fnnet.checks import flag, instance_of, items_of, path_text, whole_number
 from fnnet.data.download import RemoteFile
 
+_MOST = 2**32 - 1  # that the header of a file can say
 Files = tuple[RemoteFile, RemoteFile, RemoteFile, RemoteFile]
 
 
@@ -43,7 +45,24 @@ class Source:
     citation: str = ""
 
     def __post_init__(self) -> None:
-        if self.transposed and len(self.image_shape) < 2:
+        for name in ("name", "title", "licence", "citation"):
+            instance_of(str, name, getattr(self, name))
+        path_text("name", self.name)
+        for name in ("mirrors", "files", "classes", "counts", "image_shape"):
+            object.__setattr__(self, name, items_of(name, getattr(self, name), "values"))
+        for name, kind in (("mirrors", str), ("files", RemoteFile), ("classes", str)):
+            for item in getattr(self, name):
+                instance_of(kind, f"each of {name}", item)
+        if (len(self.files), len(self.counts)) != (4, 2):
+            found = f"{len(self.files)} and {len(self.counts)}"
+            raise ValueError(f"files must be four and counts two, got {found}")
+        if not (self.classes and self.image_shape):
+            raise ValueError("classes and image_shape must not be empty, got one that is")
+        for name, least in (("counts", 0), ("image_shape", 1)):
+            for number in getattr(self, name):
+                whole_number(name, number, least, _MOST)
+        whole_number("first_label", self.first_label, 0, 255)
+        if flag("transposed", self.transposed) and len(self.image_shape) < 2:
             raise ValueError(
                 f"image_shape must have two sides to be transposed: {self.image_shape}"
             )
@@ -158,4 +177,5 @@ MNIST, FASHION_MNIST, KMNIST = (SOURCES[name] for name in ("mnist", "fashion-mni
 
 def title_of(name: str) -> str:
     """What people call a data set of `NAMES`."""
+    instance_of(str, "name", name)
     return SOURCES[name].title if name in SOURCES else name.capitalize()

@@ -15,6 +15,7 @@ from fnnet.checks import (
     FloatArray,
     as_array,
     described,
+    flag,
     float_dtype,
     instance_of,
     is_array,
@@ -268,6 +269,7 @@ def _buffered(
 ) -> Iterator[tuple[FloatArray, Labels, Weights | None]]:
     arrays = [a for a in (split.x, split.y, split.weights) if a is not None]
     rows = max(1, memory // max(1, sum(a[:1].nbytes for a in arrays)))
+    rows = min(rows, BLOCKS * len(split))  # a run is then all there is
     size = max(1, rows // BLOCKS)
     starts, count = rng.permutation(math.ceil(len(split) / size)) * size, max(1, rows // size)
     rest = split[:0]
@@ -352,7 +354,7 @@ def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tupl
     if whole_number("n", n, 1) >= len(split):
         raise ValueError(f"n must be below the {len(split)} samples of the split, got {n}")
     order = generator(rng).permutation(len(split))
-    if stratify:
+    if flag("stratify", stratify):
         order = _by_class(split.y, order, n)
     return split[order[n:]], split[order[:n]]
 

@@ -14,16 +14,18 @@ with np.load("network.npz") as file:
     a = {name: np.float32(file[name]) for name in file.files if name != "about"}
 w = [a[f"w{i}"] * a.get(f"s{i}", 1) for i in range(1, 1 + sum(name[0] == "w" for name in a))]
 b = [a[f"b{i}"] for i in range(1, 1 + len(w))]
-def logits(x):  # rows of floats, divided by what "about" says
+def logits(x):  # one sample or rows of them, floats, divided by what "about" says
     for i in range(len(w) - 1):
-        x = (x @ w[i] + b[i]).clip(0)
-    return x @ w[-1] + b[-1]
+        x = np.maximum(x.dot(w[i]) + b[i], 0)
+    return x.dot(w[-1]) + b[-1]
 ```
 
-One image through 784-128-10 takes them about 12 µs on one core, after 2 ms to read the file, in any
-of the three kinds of numbers; `scripts/export.py` times them.
+One image through 784-128-10 takes them about 10 µs on one core, after 2 ms to read the file, in any
+of the three kinds of numbers. Seven of these go into the first product, whose 401 kB of weights
+come from the level-2 cache. ``@`` and ``clip`` instead of ``dot`` and ``np.maximum`` would add 2.5.
+`scripts/export.py` times the lines.
 
-``clip(0)`` is ReLU. For a network of another activation write in the place of ``z.clip(0)``:
+``np.maximum(z, 0)`` is ReLU. For a network of another activation write in its place:
 
 - tanh: ``np.tanh(z)``
 - sigmoid: ``1 / (1 + np.exp(-z))``

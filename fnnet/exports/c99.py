@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet.checks import flag
-from fnnet.exports.subject import About, facts, in_range, quantized
+from fnnet.exports.subject import About, facts, form_of, in_range, quantized
 from fnnet.params import Params, widths
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -114,13 +114,11 @@ def as_c(
         raise ValueError(
             f"name must be a letter, then letters, digits and underscores, got {name!r:.99}"
         )
-    known = facts(params, about or About())
-    layers = _numbered(params, flag("int8", int8))
-    if known["activation"] not in ACTIVATIONS:
-        raise ValueError(
-            f"activation {known['activation']!r} has no form in C yet: add it to ACTIVATIONS"
-        )
-    hidden = ACTIVATIONS[known["activation"]] if len(layers) > 1 else ""
+    known = facts(params, about)
+    int8, header = flag("int8", int8), flag("header", header)
+    layers = _numbered(params, int8)
+    form = form_of(known["activation"], ACTIVATIONS, "C")
+    hidden = form if len(layers) > 1 else ""
     places = {
         "name": name,
         "k": widths(params)[-1],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fnnet.checks import one_of
+from fnnet.checks import one_of, path_text
 from fnnet.exports.c99 import as_c
 from fnnet.exports.npz import NUMBERS, as_npz
 from fnnet.exports.onnx_graph import as_onnx
@@ -59,15 +59,15 @@ def export(
     ...     Path(f"{folder}/net.c").read_text().splitlines()[1].strip()
     'layers: 3-2, relu, softmax, float weights'
     """
-    file = Path(path)
+    file = Path(path_text("path", path)).expanduser()
     suffix = file.suffix
     if suffix not in SUFFIXES:
-        raise ValueError(f"path must end in one of {', '.join(SUFFIXES)}, got {str(path)!r}")
+        raise ValueError(f"path must end in one of {', '.join(SUFFIXES)}, got {str(file)!r:.99}")
     one_of("numbers", numbers, NUMBERS)
     if numbers not in {".onnx": ("float32",), ".npz": NUMBERS}.get(suffix, ("float32", "int8")):
         raise ValueError(f"numbers must not be {numbers!r} for {suffix}: write a .npz file")
     if images is not None and suffix != ".onnx":
-        raise ValueError(f"images are for .onnx alone, got {str(path)!r}")
+        raise ValueError(f"images are for .onnx alone, got {str(file)!r:.99}")
     content = _content(file, params, numbers, images, about)
     with atomic_write(file) as out:
         out.write(content)

@@ -45,7 +45,7 @@ def as_npz(
     ['about', 'b1', 's1', 'w1']
     """
     one_of("numbers", numbers, NUMBERS)
-    known = facts(params, about or About())
+    known = facts(params, about)
     text = {**known, "classes": json.loads(known["classes"]), "divisor": float(known["divisor"])}
     arrays: dict[str, npt.NDArray[Any]] = {"about": np.array(json.dumps(text))}
     for i, layer in enumerate(params.layers, 1):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fnnet.activations import SLOPE
-from fnnet.checks import whole_number
-from fnnet.exports.subject import About, facts
+from fnnet.checks import items_of, whole_number
+from fnnet.exports.subject import About, facts, form_of
 from fnnet.params import Params, widths
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Old enough for any runtime of the last years, new enough for all that the model needs.
 OPSET, IR_VERSION = 13, 8
-OPERATORS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "identity": "Identity"}
+Form: TypeAlias = "Callable[[_Graph, str, str], str]"
 
 
 def as_onnx(
@@ -53,7 +53,6 @@ def as_onnx(
     >>> as_onnx(init_params(0, (3, 2))).graph.output[1].name  # doctest: +SKIP
     'probabilities'
     """
-    about = about or About()
     known = facts(params, about)
     try:
         from onnx import checker, helper
@@ -62,16 +61,17 @@ def as_onnx(
 
     d, *_, k = widths(params)
     dtype = params.layers[0].w.dtype.newbyteorder("=")
+    activate = form_of(known["activation"], ACTIVATIONS, "ONNX")
     graph = _Graph(dtype)
     taken = _declared("x", dtype, ["N", d])
     if images is not None:
         taken = _declared("x", np.dtype(np.uint8), ["N", *_image_shape(images, d)])
-    h = "x" if images is None else _scaled(graph, about.divisor)
+    h = "x" if images is None else _scaled(graph, float(known["divisor"]))
     for i, layer in enumerate(params.layers, 1):
         w, b = graph.constant(f"w{i}", layer.w), graph.constant(f"b{i}", layer.b)
         last = i == len(params.layers)
         z = graph.node("Gemm", [h, w, b], "logits" if last else f"z{i}")
-        h = z if last else _activated(graph, known["activation"], z, f"h{i}")
+        h = z if last else activate(graph, z, f"h{i}")
     given = ["logits"]
     if params.output != "identity":
         op, axis = ("Softmax", {"axis": -1}) if params.output == "softmax" else ("Sigmoid", {})
@@ -134,7 +134,7 @@ def _declared(name: str, dtype: np.dtype[Any], shape: Sequence[int | str]) -> An
 
 
 def _image_shape(images: Sequence[int], d: int) -> list[int]:
-    shape = [whole_number("images", n, 1) for n in images]
+    shape = [whole_number("images", n, 1) for n in items_of("images", images, "whole numbers")]
     if math.prod(shape) != d:
         raise ValueError(f"images must have the network's {d} inputs, got shape {tuple(shape)}")
     return shape
@@ -145,17 +145,18 @@ def _scaled(graph: _Graph, divisor: float) -> str:
     return graph.node("Div", [floats, graph.number("divisor", divisor)], "inputs")
 
 
-def _activated(graph: _Graph, activation: str, z: str, h: str) -> str:
-    if activation in OPERATORS:
-        return graph.node(OPERATORS[activation], [z], h)
-    if activation == "leaky_relu":  # the attribute of LeakyRelu would round its slope to float32
-        small = graph.node("Mul", [z, graph.number("slope", SLOPE)], f"{z}_small")
-        return graph.node("Max", [z, small], h)
-    if activation == "silu":
-        return graph.node("Mul", [z, graph.node("Sigmoid", [z], f"{z}_sigmoid")], h)
-    if activation == "gelu":
-        return graph.node("Mul", [z, _normal_cdf(graph, z)], h)
-    raise ValueError(f"activation {activation!r} has no form in ONNX yet: add it to OPERATORS")
+def _leaky_relu(graph: _Graph, z: str, h: str) -> str:
+    # The attribute of ONNX's LeakyRelu would round the slope to float32.
+    small = graph.node("Mul", [z, graph.number("slope", SLOPE)], f"{z}_small")
+    return graph.node("Max", [z, small], h)
+
+
+def _silu(graph: _Graph, z: str, h: str) -> str:
+    return graph.node("Mul", [z, graph.node("Sigmoid", [z], f"{z}_sigmoid")], h)
+
+
+def _gelu(graph: _Graph, z: str, h: str) -> str:
+    return graph.node("Mul", [z, _normal_cdf(graph, z)], h)
 
 
 def _normal_cdf(graph: _Graph, z: str) -> str:
@@ -168,3 +169,19 @@ def _normal_cdf(graph: _Graph, z: str) -> str:
         erf = graph.node("Erf", [u], f"{z}_erf")
     above = graph.node("Add", [erf, graph.number("one", 1)], f"{z}_above")
     return graph.node("Mul", [above, graph.number("half", 0.5)], f"{z}_cdf")
+
+
+def _operator(name: str) -> Form:
+    return lambda graph, z, h: graph.node(name, [z], h)
+
+
+# Each adds the nodes that make h of z.
+ACTIVATIONS: dict[str, Form] = {
+    "relu": _operator("Relu"),
+    "leaky_relu": _leaky_relu,
+    "identity": _operator("Identity"),
+    "tanh": _operator("Tanh"),
+    "sigmoid": _operator("Sigmoid"),
+    "silu": _silu,
+    "gelu": _gelu,
+}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,8 @@ from fnnet import arguments
 from fnnet.activations import ACTIVATIONS, Activation
 from fnnet.checks import FloatArray, instance_of, is_number
 from fnnet.params import Params
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,19 @@ def activation_name(params: Params) -> str:
     return activation
 
 
-def facts(params: Params, about: About) -> dict[str, str]:
+def form_of(activation: str, forms: Mapping[str, T], language: str) -> T:
+    """The form of an activation of fnnet's in another language, from the table of its module."""
+    if activation not in forms:
+        raise ValueError(
+            f"activation {activation!r} has no form in {language} yet: add it to ACTIVATIONS"
+        )
+    return forms[activation]
+
+
+def facts(params: Params, about: About | None) -> dict[str, str]:
     """What there is to know, name by name: classes as JSON."""
     activation = activation_name(params)
+    about = About() if about is None else about
     instance_of(About, "about", about)
     k = params.layers[-1].w.shape[-1]
     if about.classes and len(about.classes) not in (k, max(k, 2)):

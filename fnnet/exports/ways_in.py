@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fnnet import arguments
 from fnnet.activations import Activation
+from fnnet.checks import as_array, instance_of, items_of
 from fnnet.params import Layer, Params
 from fnnet.trees import frozen
 
@@ -47,7 +48,9 @@ def from_sklearn(model: Any) -> Params:
     except AttributeError as error:
         raise TypeError(f"model must be a fitted network of scikit-learn: {error}") from None
     pairs = list(zip(weights, biases, strict=True))
-    return _network(pairs, SKLEARN.get(activation, activation), SKLEARN.get(output, output))
+    return _network(
+        "model", pairs, SKLEARN.get(activation, activation), SKLEARN.get(output, output)
+    )
 
 
 def from_torch(
@@ -76,16 +79,21 @@ def from_torch(
     --------
     >>> params = from_torch(torch.load("net.pt", weights_only=True))  # doctest: +SKIP
     """
+    if not isinstance(state_dict, Mapping):
+        got = type(state_dict).__name__
+        hint = ": write model.state_dict()" if hasattr(state_dict, "state_dict") else ""
+        raise TypeError(f"state_dict must be a dictionary of tensors by names, got {got}{hint}")
     arrays = []
     for name, tensor in state_dict.items():
-        kind, array = name.rpartition(".")[2], _from_tensor(tensor)
+        instance_of(str, "each name of state_dict", name)
+        kind, array = name.rpartition(".")[2], _from_tensor(name, tensor)
         if (kind, array.ndim) not in (("weight", 2), ("bias", 1)):
             raise ValueError(
                 f"state_dict must hold weights and biases of linear layers alone, "
                 f"got {name!r} of shape {array.shape}"
             )
         arrays.append(array.T)
-    return _network(_pairs("state_dict", arrays), activation, output)
+    return _network("state_dict", _pairs("state_dict", arrays), activation, output)
 
 
 def from_keras(
@@ -113,18 +121,18 @@ def from_keras(
     --------
     >>> params = from_keras(model.get_weights())  # doctest: +SKIP
     """
-    arrays = [np.asarray(array) for array in weights]
+    arrays = [as_array("weights", array) for array in items_of("weights", weights, "arrays")]
     for array in arrays:
         if array.ndim not in (1, 2):
             raise ValueError(
                 f"weights must be those of dense layers alone, got an array of shape {array.shape}"
             )
-    return _network(_pairs("weights", arrays), activation, output)
+    return _network("weights", _pairs("weights", arrays), activation, output)
 
 
-def _from_tensor(tensor: Any) -> npt.NDArray[Any]:
+def _from_tensor(name: str, tensor: Any) -> npt.NDArray[Any]:
     if not hasattr(tensor, "detach"):
-        return np.asarray(tensor)
+        return as_array(name, tensor)
     tensor = tensor.detach().cpu()
     return np.asarray(tensor if tensor.element_size() > 2 else tensor.float())  # NumPy has no bf16
 
@@ -144,7 +152,14 @@ def _pairs(name: str, arrays: Sequence[npt.NDArray[Any]]) -> list[tuple[Any, Any
     return pairs
 
 
-def _network(pairs: Sequence[tuple[Any, Any]], activation: str | Activation, output: str) -> Params:
+def _network(
+    name: str, pairs: Sequence[tuple[Any, Any]], activation: str | Activation, output: str
+) -> Params:
+    if not pairs:
+        raise ValueError(f"{name} must hold at least one layer, got none")
+    for array in (array for pair in pairs for array in pair):
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must hold arrays of real numbers, got dtype {array.dtype}")
     kind = np.result_type(np.float32, *(array for pair in pairs for array in pair))
     layers = tuple(
         Layer(*(np.ascontiguousarray(array, dtype=kind) for array in pair)) for pair in pairs

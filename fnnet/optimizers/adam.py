@@ -19,7 +19,7 @@ from fnnet.optimizers.states import (
     register,
     within,
 )
-from fnnet.optimizers.steps import lost_beside, squared, step_by_blocks, swept
+from fnnet.optimizers.steps import divisor_of, lost_beside, squared, step_by_blocks, swept
 from fnnet.params import Params
 from fnnet.trees import tree_map
 
@@ -121,16 +121,17 @@ def adam_update(state: AdamState, grads: Params) -> AdamState:
     0.319
     """
     check_state(state, AdamState)
-    t = min(state.step + 1, LARGEST_EXPONENT)
+    t = min(int(state.step) + 1, LARGEST_EXPONENT)
     unbias_m, unbias_v = 1 / (1 - state.beta1**t), 1 / math.sqrt(1 - state.beta2**t)
 
     def rule(
         g: FloatArray, rate: Rate, w: FloatArray, m: FloatArray, v: FloatArray
     ) -> Sequence[FloatArray]:
+        eps = divisor_of(state.eps, w)
         felt = squared(lost_beside(state.eps, w))
         m = swept(state.beta1 * m + (1 - state.beta1) * g, state.beta1, state.step)
         v = swept(state.beta2 * v + (1 - state.beta2) * g**2, state.beta2, state.step, felt)
-        return w - rate * unbias_m * m / (unbias_v * np.sqrt(v) + state.eps), m, v
+        return w - rate * unbias_m * m / (unbias_v * np.sqrt(v) + eps), m, v
 
     return step_by_blocks(rule, state, grads, "means", "mean_squares")
 

@@ -20,6 +20,7 @@ from fnnet.optimizers.states import (
 )
 from fnnet.optimizers.steps import (
     FLUSH_EVERY,
+    divisor_of,
     lost_beside,
     squared,
     step_by_blocks,
@@ -157,8 +158,10 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     0.174
     """
     check_type(state, RMSPropState)
-    options = state.momentum, state.centered, state.eps_in_sqrt
-    if any(options) or state.velocity or state.means:  # these end with the options they belong to
+    # What velocity and means hold ends with the options they belong to.
+    plain = state.centered is False and state.eps_in_sqrt is False
+    plain = plain and state.velocity is None and state.means is None
+    if not (plain and type(state.momentum) is float and state.momentum == 0):
         general = partial(_general_rule, state)
         return step_by_blocks(general, state, grads, "mean_squares", "velocity", "means")
     rule, in_place = partial(equations, state), partial(_in_place, state)
@@ -173,7 +176,7 @@ def equations(
     `tests/test_equations.py` holds the two forms to each other.
     """
     v = state.decay * v + (1 - state.decay) * g**2  # (11)
-    w = w - rate * g / (np.sqrt(v) + state.eps)  # (12)
+    w = w - rate * g / (np.sqrt(v) + divisor_of(state.eps, v))  # (12)
     return w, v
 
 
@@ -197,7 +200,7 @@ def _in_place(
         if bound < squared(lost_beside(state.eps, new_v)):  # else zeros would be felt
             new_v[new_v < bound] = 0
     np.sqrt(new_v, t)
-    np.add(t, state.eps, t)
+    np.add(t, divisor_of(state.eps, t), t)
     np.divide(g, t, t)
     np.multiply(t, rate, t)
     np.subtract(w, t, new_w)  # (12), in place
@@ -223,7 +226,8 @@ def _general_rule(
         square = np.maximum(v - m**2, 0)
     else:
         m = None
-    inside, outside = (state.eps, 0) if state.eps_in_sqrt else (0, state.eps)
+    eps = divisor_of(state.eps, w)
+    inside, outside = (eps, 0) if state.eps_in_sqrt else (0, eps)
     step = g / (np.sqrt(square + inside) + outside)
     if not state.momentum:
         return w - rate * step, v, None, m

@@ -16,13 +16,21 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from fnnet.checks import check_not_negative, whole_number
+from fnnet.checks import check_not_negative, is_number, whole_number
 
 Schedule: TypeAlias = Callable[[int], float]
 
 LARGEST_EXPONENT = 2**62  # that is raised to: a power has long been 0, 1 or too large by then
+
+
+def _step(step: Any) -> Any:
+    """The number of a step as Python's, if it is one; a part of a step counts, too."""
+    if type(step) is int and step >= 0:
+        return step
+    fraction = is_number(step) and step >= 0 and not hasattr(step, "__index__")
+    return float(step) if fraction else whole_number("step", step, 0)
 
 
 def constant(rate: float) -> Schedule:
@@ -65,7 +73,7 @@ def cosine(rate: float, steps: int, end: float = 0.0) -> Schedule:
     rate, end = check_not_negative("rate", rate), check_not_negative("end", end)
     steps = whole_number("steps", steps, 1)
     return lambda step: (
-        end + (rate - end) * (1 + math.cos(math.pi * (min(step, steps) / steps))) / 2
+        end + (rate - end) * (1 + math.cos(math.pi * (min(_step(step), steps) / steps))) / 2
     )
 
 
@@ -87,7 +95,7 @@ def step_decay(rate: float, factor: float, every: int) -> Schedule:
     rate, factor = check_not_negative("rate", rate), check_not_negative("factor", factor)
     every = whole_number("every", every, 1)
     largest = sys.float_info.max
-    return lambda step: rate and min(rate * _power(factor, step // every), largest)
+    return lambda step: rate and min(rate * _power(factor, int(_step(step) // every)), largest)
 
 
 def _power(base: float, exponent: int) -> float:
@@ -121,5 +129,13 @@ def warm_up(steps: int, then: Schedule) -> Schedule:
     """
     steps = whole_number("steps", steps, 0)
     if not callable(then):
-        raise TypeError(f"then must be a schedule, a function of the step, got {then!r}")
-    return lambda step: then(0) * ((step + 1) / steps) if step < steps else then(step - steps)
+        raise TypeError(f"then must be a schedule, a function of the step, got {then!r:.99}")
+
+    def schedule(step: int) -> float:
+        step = _step(step)
+        rate = then(0) if step < steps else then(step - steps)
+        if not is_number(rate):
+            raise TypeError(f"then must return a rate, a finite number, got {rate!r:.99}")
+        return rate * ((step + 1) / steps) if step < steps else rate
+
+    return schedule

@@ -65,6 +65,8 @@ class Optimizer(Generic[StateT]):
     update: Callable[[StateT, Params], StateT]
 
 
+LEAST_LARGEST = float(np.finfo(np.float32).max)  # which float64 has, too
+
 OPTIMIZERS: dict[type[Any], Optimizer[Any]] = {}
 
 
@@ -261,6 +263,8 @@ def first_state(state: StateT) -> StateT:
     changes: dict[str, Any] = {"params": frozen(state.params)}
     for name, kind in kinds(type(state)).items():
         value = getattr(state, name)
+        if kind == "rate":
+            check_finite_in(name, value, state.params)
         if kind == "float" or (kind == "rate" and not (is_array(value) and value.ndim)):
             changes[name] = float(value)
         elif kind == "bool":
@@ -285,6 +289,12 @@ def check_state(state: Any, kind: type) -> None:
         value = getattr(state, name)
         if not (type(value) is float and least <= value < below):
             check_setting(name, value, least, below, state.params)
+    for name, whole in _steps_and_flags(key):
+        value = getattr(state, name)
+        if whole and not (type(value) is int and value >= 0):
+            whole_number(name, value, 0)
+        elif not whole and not (value is True or value is False):
+            flag(name, value)
 
 
 def check_type(state: Any, kind: type) -> None:
@@ -299,6 +309,12 @@ def _ranges(kind: Any) -> tuple[tuple[str, float, float], ...]:
     held = kinds(kind)
     found = ((each.name, each.metadata.get("range")) for each in fields(kind))
     return tuple((name, *bounds) for name, bounds in found if bounds and "tree" not in held[name])
+
+
+@cache
+def _steps_and_flags(kind: Any) -> tuple[tuple[str, bool], ...]:
+    held = kinds(kind).items()
+    return tuple((name, what == "int") for name, what in held if what in ("int", "bool"))
 
 
 def least_of(state: type, name: str) -> float:
@@ -337,11 +353,15 @@ def check_setting(
         raise ValueError(f"{name} must {bounds}{each if members else ''}, got {value!r:.99}{hint}")
 
 
+def check_finite_in(name: str, value: Rate, params: Params) -> None:
+    """Raise where a number would be infinite in the parameters' dtype."""
+    dtype = params.layers[0].w.dtype
+    with np.errstate(over="ignore"):
+        fits = bool(np.all(value <= float(np.finfo(dtype).max)))
+    if not fits:
+        raise ValueError(f"{name} must be finite in {dtype}, got {value!r:.99}")
+
+
 def check_numbers(state: Any) -> None:
     """Raise where a number of a state is out of its range, steps and flags included."""
     check_state(state, type(state))
-    for name, kind in kinds(type(state)).items():
-        if kind == "int":
-            whole_number(name, getattr(state, name), 0)
-        elif kind == "bool":
-            flag(name, getattr(state, name))

@@ -13,8 +13,22 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from fnnet.checks import FloatArray, instance_of, is_array, underflow_is_zero
-from fnnet.optimizers.states import Rate, changed, check_state
+from fnnet.checks import (
+    FloatArray,
+    function,
+    instance_of,
+    is_array,
+    items_of,
+    underflow_is_zero,
+)
+from fnnet.optimizers.states import (
+    LEAST_LARGEST,
+    Rate,
+    changed,
+    check_finite_in,
+    check_state,
+    kinds,
+)
 from fnnet.params import Params
 from fnnet.trees import Layout, empty, flat, freeze, same_structure
 
@@ -23,6 +37,7 @@ StateT = TypeVar("StateT", bound=Any)
 
 BLOCK = 2**15  # parameters that a rule sees at once: its intermediate results stay in the cache
 LARGER_BLOCK = 2**17  # the same for a rule that makes no intermediate results
+LARGEST_LEAST = float(np.finfo(np.float32).tiny)  # both dtypes have it, as `LEAST_LARGEST`
 FLUSH_EVERY = 16  # steps between two sweeps of vanishing numbers
 
 
@@ -64,18 +79,37 @@ def step_by_blocks(
     >>> step_by_blocks(lambda g, rate, w: [w - rate * g], state, g).step
     1
     """
+    if not hasattr(state, "params"):
+        raise TypeError(f"state must be an optimizer's, got {type(state).__name__}")
     check_state(state, type(state))
+    function("rule", rule)
     g, w, layout = gradient_vector(state.params, grads)
     rate = each_rate(state.learning_rate, state.params, layout)
-    trees = [getattr(state, name) for name in memory]
-    old = [w, *(None if tree is None else flat(tree)[0] for tree in trees)]
+    old = [w, *(_remembered(state, name, w.size) for name in memory)]
     if in_place is None or type(w) is not np.ndarray:
         new = _made(rule, g, rate, old)
     else:
         new = _written(in_place, g, rate, old)
-    made = [None if vector is None else freeze(vector, layout) for vector in new]
-    trees_by_name = dict(zip(("params", *memory), made, strict=True))
-    return changed(state, step=state.step + 1, **trees_by_name)
+    made = {
+        name: None if vector is None else freeze(vector, layout)
+        for name, vector in zip(("params", *memory), new, strict=True)
+    }
+    return changed(state, step=int(state.step) + 1, **made)
+
+
+def _remembered(state: Any, name: str, size: int) -> FloatArray | None:
+    """A tree of the state as a vector, None where it has none."""
+    tree = getattr(state, name)
+    if tree is None and kinds(type(state)).get(name) == "tree or None":
+        return None
+    instance_of(Params, name, tree)
+    try:
+        vector, _ = flat(tree)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a tree of arrays like params: {error}") from None
+    if vector.size != size:
+        raise ValueError(f"{name} must have the {size} numbers of params, got {vector.size}")
+    return vector
 
 
 def _made(
@@ -86,7 +120,8 @@ def _made(
     for start in range(0, g.size, BLOCK):
         block = slice(start, start + BLOCK)
         blocks = [None if vector is None else vector[block] for vector in old]
-        results = rule(g[block], rate if isinstance(rate, float) else rate[block], *blocks)
+        given = rate if isinstance(rate, float) else rate[block]
+        results = items_of("what rule returns", rule(g[block], given, *blocks), "vectors")
         for i, result in enumerate(results):
             if result is not None:
                 if start == 0:
@@ -121,7 +156,11 @@ def gradient_vector(params: Params, grads: Params) -> tuple[FloatArray, FloatArr
         If the gradient's structure or shapes differ from the parameters'.
     """
     instance_of(Params, "grads", grads)
-    if not same_structure(params, grads):
+    try:
+        alike = same_structure(params, grads)
+    except TypeError as error:
+        raise TypeError(f"grads must be a tree of arrays like state.params: {error}") from None
+    if not alike:
         raise ValueError(
             f"grads must have the structure and shapes of state.params, {params}, got {grads}"
         )
@@ -131,14 +170,26 @@ def gradient_vector(params: Params, grads: Params) -> tuple[FloatArray, FloatArr
 
 def each_rate(rate: Rate, params: Params, layout: Layout[Params]) -> Rate:
     """The learning rate of every parameter: one for all, or its member's in an ensemble."""
-    if type(rate) is float:
+    if type(rate) is float and rate <= LEAST_LARGEST:
         return rate
+    check_finite_in("learning_rate", rate, params)
     if not is_array(rate) or rate.ndim == 0:
         return float(rate)
     rates = empty(layout.size, params.layers[0].w)
     for leaf in layout.leaves(rates):
         leaf[...] = rate.reshape(rate.shape + (1,) * (leaf.ndim - rate.ndim))
     return rates
+
+
+def divisor_of(eps: float, like: FloatArray) -> float:
+    """What stands for eps beside such an array: infinity where it is too large for its dtype, and
+    the least number above 0 where it is too small, since 0 would divide 0.
+    """
+    eps = float(eps)
+    if LARGEST_LEAST <= eps <= LEAST_LARGEST or not eps:
+        return eps
+    kind = np.finfo(like.dtype)
+    return math.inf if eps > float(kind.max) else max(eps, float(kind.smallest_subnormal))
 
 
 def vanishing(decay: float, like: FloatArray) -> float:

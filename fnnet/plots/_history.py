@@ -158,9 +158,13 @@ def _scale_by_factors(axes: Axes) -> None:
     drawn = [np.asarray(line.get_ydata(), float) for line in axes.lines]
     for band in axes.collections:
         drawn += [np.asarray(path.vertices, float)[:, 1] for path in band.get_paths()]
-    if drawn and np.nanmin(np.concatenate(drawn)) > 0:
+    if drawn and np.nanmin(values := np.concatenate(drawn)) > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        decades = np.ptp(
+            np.log10(values[np.isfinite(values)])
+        )  # few enough labels that none touches the next
+        subs = (1, 2, 3, 5) if decades < 2.5 else (1, 3) if decades < 5 else (1,)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from fnnet import arguments
 from fnnet.activations import ACTIVATIONS, Activation
-from fnnet.checks import float_dtype, instance_of, is_array, whole_number
+from fnnet.checks import float_dtype, instance_of, is_array, items_of, path_text, whole_number
 from fnnet.optimizers.states import (
     OPTIMIZERS,
     State,
@@ -73,7 +73,10 @@ class Checkpoint(Generic[StateT]):
         extra: Extra | None = None,
     ) -> None:
         by_value = generator_state(rng) if isinstance(rng, np.random.Generator) else rng
-        values = (state, by_value, epoch, tuple(history), dict(extra or {}))
+        if not isinstance(extra, Mapping | None):
+            raise TypeError(f"extra must be a dictionary by names, got {extra!r:.99}")
+        metrics = items_of("history", history, "metrics")
+        values = (state, by_value, epoch, metrics, dict(extra or {}))
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
@@ -194,10 +197,10 @@ def load_checkpoint(
     ...     load_checkpoint(f"{folder}/run.npz").epoch
     7
     """
-    if optimizer is not None and optimizer not in OPTIMIZERS:
+    if not (optimizer is None or (isinstance(optimizer, type) and optimizer in OPTIMIZERS)):
         raise TypeError(f"optimizer must be one of {_known()} or None, got {optimizer!r:.99}")
     whole_number("limit", limit, 0)
-    name = os.fspath(path)
+    name = path_text("path", path)
     own = _own_activations(activations)
     try:
         members = members_of(path, limit, HEADER)
@@ -378,6 +381,8 @@ def _trees(state: Any) -> dict[str, Params]:
 
 
 def _own_activations(activations: Mapping[str, Activation] | None) -> dict[str, Activation]:
+    if not isinstance(activations, Mapping | None):
+        raise TypeError(f"activations must be a dictionary by names, got {activations!r:.99}")
     own = dict(activations or {})
     for name, activation in own.items():
         instance_of(Activation, f"activations[{name!r}]", activation)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from fnnet.checks import flag, one_of, path_text
+
 StrPath = str | os.PathLike[str]
 
 _ABANDONED = 3600.0  # seconds without a change, after which the writer of a part must be dead
@@ -67,7 +69,7 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
         read-only file, or if the disk is full.
     """
     # Through a link: replacing the link itself would put the bytes on another disk than meant.
-    target = Path(os.path.realpath(os.path.expanduser(path)))
+    target = Path(os.path.realpath(os.path.expanduser(path_text("path", path))))
     check_replaceable(target)
     remove_abandoned_parts(target, _ABANDONED)
     part = new_part(target)
@@ -118,7 +120,9 @@ def open_regular(
     A pipe without a writer would block, and a device may have no end: both are refused. With
     `follow=False` a symbolic link is refused, too.
     """
-    name = os.path.expanduser(path)
+    name = os.path.expanduser(path_text("path", path))
+    one_of("mode", mode, ("rb", "r+b"))
+    follow = flag("follow", follow)
     extra = getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
     file = open(name, mode, opener=lambda n, flags: os.open(n, flags | extra))  # noqa: SIM115
     try:
@@ -259,4 +263,4 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
 
 def _refusal(number: int | None, path: StrPath, reason: str) -> OSError:
     # OSError picks the subclass (FileNotFoundError, PermissionError, ...) by the number.
-    return OSError(number or errno.EIO, f"cannot write {os.fspath(path)}: {reason}")
+    return OSError(number or errno.EIO, f"cannot write {os.fsdecode(path)}: {reason}")

@@ -13,6 +13,9 @@ fifth of the training set is held out, and the score is the loss on it; the test
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
 import argparse
 import csv
 import io

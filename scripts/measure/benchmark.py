@@ -17,22 +17,20 @@ import argparse
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
-from itertools import accumulate
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from fnnet_scripts.contestants import DISTRIBUTIONS, KINDS, load, version_of
+from fnnet_scripts.contestants import DISTRIBUTIONS, KINDS, SYNTHETIC, load, version_of
 from fnnet_scripts.desk import Worker, environment
+from fnnet_scripts.installs import installed_size, requirements
 from fnnet_scripts.options import (
     Parser,
     at_least,
@@ -41,12 +39,10 @@ from fnnet_scripts.options import (
     exit_code,
     installing,
     png,
-    save_figure,
-    uninterrupted,
 )
+from fnnet_scripts.race_figure import draw
 from fnnet_scripts.wording import dashed, digits, megabytes, percent, plural, processor, table
 
-import fnnet
 from fnnet.storage.files import atomic_write
 
 SIZES = (784, 128, 10)
@@ -56,6 +52,7 @@ ROWS = (1, 1_000, 10_000)  # images classified at once
 ABLE = {  # contestants that a section can measure, where not all
     "inference": ("fnnet", "torch", "sklearn", "jax"),  # one a library: it predicts in one way
     "memory": tuple(name for name in KINDS if name != "products"),
+    "data": ("fnnet", "fnnet-ragged"),
     "profile": ("fnnet",),
 }
 MODULES = {
@@ -67,20 +64,6 @@ MODULES = {
 }
 SLOW = ("torch-compiled", "torch-flushed", "jax-sparse", "keras")  # not in --quick unless named
 PAUSE = 0.1  # seconds in which the threads of the one before go to sleep
-COLOURS = {  # Okabe and Ito's, which colour-blind people can tell apart
-    "fnnet": "#000000",
-    "fnnet-ragged": "#882255",
-    "torch": "#D55E00",
-    "torch-flushed": "#CC79A7",
-    "torch-compiled": "#E69F00",
-    "sklearn": "#009E73",
-    "jax": "#0072B2",
-    "jax-scan": "#56B4E9",
-    "jax-sparse": "#44AA99",
-    "keras": "#AA4499",
-    "products": "#999999",
-}
-
 Row = dict[str, Any]
 
 
@@ -94,6 +77,7 @@ class Plan:
     threads: Sequence[int]
     batch_sizes: Sequence[int]
     rounds: int
+    data: str = "digits"
 
 
 @contextmanager
@@ -101,7 +85,9 @@ def team(plan: Plan, threads: int, names: Sequence[str]) -> Iterator[dict[str, W
     """A worker for each contestant, ended afterwards."""
     with ExitStack() as stack:
         yield {
-            name: stack.enter_context(closing(Worker(name, threads, plan.directory, plan.samples)))
+            name: stack.enter_context(
+                closing(Worker(name, threads, plan.directory, plan.samples, plan.data))
+            )
             for name in names
         }
 
@@ -164,6 +150,17 @@ def measure_networks(plan: Plan) -> list[Row]:
     return measure_training(plan, max(plan.threads), jobs)
 
 
+def measure_data(plan: Plan) -> list[Row]:
+    """Seconds an epoch, where more of the images is lit than of digits."""
+    rows = []
+    for data in SYNTHETIC:
+        other = replace(plan, names=able(plan, "data"), directory=None, data=data)
+        jobs = [(SIZES, batch_size) for batch_size in plan.batch_sizes]
+        found = measure_training(other, max(plan.threads), jobs)
+        rows += [row | {"data": data} for row in found]
+    return rows
+
+
 def measure_inference(plan: Plan) -> list[Row]:
     """Seconds from images to classes."""
     rows, names = [], able(plan, "inference")
@@ -223,39 +220,6 @@ def installed(plan: Plan) -> list[str]:
     return list(dict.fromkeys(["numpy", "fnnet", *(KINDS[name].module for name in plan.names)]))
 
 
-def requirements(name: str) -> list[str]:
-    """A distribution and all installed ones that it requires, extras aside."""
-    found, waiting = [], [name]
-    while waiting:
-        found.append(waiting.pop())
-        for requirement in _requires(found[-1]):
-            match = re.match(r"[\w.-]+", requirement)
-            if match and "extra ==" not in requirement and _is_installed(match[0]):
-                waiting += {match[0]} - {*found, *waiting}
-    return found
-
-
-def _requires(name: str) -> list[str]:
-    return ["numpy"] if name == "fnnet" else distribution(name).requires or []
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
-def installed_size(name: str) -> int:
-    """Bytes of a distribution's files, compiled Python aside."""
-    if name == "fnnet":  # which may run from a checkout
-        paths = [*Path(fnnet.__file__).parent.rglob("*")]
-    else:
-        paths = [Path(str(file.locate())) for file in distribution(name).files or []]
-    return sum(path.stat().st_size for path in paths if path.is_file() and path.suffix != ".pyc")
-
-
 def measure_memory(plan: Plan) -> list[Row]:
     """Peak memory of a fresh process: library and data loaded, then one epoch trained."""
     progress("memory")
@@ -306,6 +270,13 @@ def training_tables(rows: Sequence[Row], samples: int) -> Iterator[str]:
             f"Seconds an epoch of {samples:,} images, {plural(threads, 'thread')} (times fnnet's)"
         )
         yield f"{title}\n\n{table([*header, 'test accuracy'], body)}"
+
+
+def data_tables(rows: Sequence[Row], samples: int) -> Iterator[str]:
+    """One table a kind of data."""
+    for data in unique(row["data"] for row in rows):
+        for text in training_tables([row for row in rows if row["data"] == data], samples):
+            yield text.replace("images", f"synthetic {data}", 1)
 
 
 def inference_tables(rows: Sequence[Row], samples: int) -> Iterator[str]:
@@ -364,6 +335,7 @@ def profile_tables(rows: Sequence[Row], samples: int) -> Iterator[str]:
 SECTIONS = {
     "epoch": (measure_epoch, training_tables),
     "networks": (measure_networks, training_tables),
+    "data": (measure_data, data_tables),
     "inference": (measure_inference, inference_tables),
     "import": (measure_import, import_tables),
     "size": (measure_size, size_tables),
@@ -414,68 +386,6 @@ def machine(plan: Plan) -> str:
         f"{f', held to its kernels for {kernels}' if kernels else ''}); {data}; "
         f"medians of {plural(plan.rounds, 'round')}"
     )
-
-
-def draw(results: dict[str, Any], path: Path) -> None:
-    """Time an epoch against batch size, one panel for each number of threads."""
-    with uninterrupted():
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import LogLocator
-
-    rows = results["epoch"]
-    threads = unique(row["threads"] for row in rows)
-    figure = Figure(figsize=(4.6 * len(threads) + 0.8, 4.2), layout="constrained")
-    panels = figure.subplots(1, len(threads), sharey=True, squeeze=False)[0]
-    for axes, count in zip(panels, threads, strict=True):
-        mine = [row for row in rows if row["threads"] == count]
-        ends = {}
-        for name in unique(row["contestant"] for row in mine):
-            points = [
-                (row["batch_size"], median(row["seconds"]))
-                for row in mine
-                if row["contestant"] == name
-            ]
-            style = {"lw": 2.4 if name == "fnnet" else 1.4, "color": COLOURS[name]}
-            axes.plot(*zip(*points, strict=True), marker="o", ms=3.5, **style)
-            ends[name] = points[-1]
-        axes.set_title(plural(count, "thread"), loc="left", fontsize=10)
-        axes.set(xscale="log", yscale="log", xlabel="batch size")
-        batch_sizes = unique(row["batch_size"] for row in mine)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.set_xticks(batch_sizes, [str(size) for size in batch_sizes], minor=False)
-        axes.minorticks_off()
-        axes.spines[["top", "right"]].set_visible(False)
-        label_ends(axes, ends)
-    panels[0].set_ylabel("seconds an epoch")
-    save_figure(figure, path, dpi=160)
-
-
-def label_ends(axes: Any, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Names at the lines' right ends, moved apart where they would overlap."""
-    to_panel = axes.transData + axes.transAxes.inverted()
-    names = sorted(ends, key=lambda name: ends[name][1])
-    x, y = zip(*(to_panel.transform(ends[name]) for name in names), strict=True)
-    heights = spread(y, gap=0.055)
-    lift = max(0, 0.03 - heights[0])  # clear of the numbers under the axis
-    for name, height in zip(names, heights, strict=True):
-        axes.text(
-            max(x) + 0.03,
-            height + lift,
-            KINDS[name].title,
-            transform=axes.transAxes,
-            color=COLOURS[name],
-            fontsize=8,
-            va="center",
-            weight="bold" if name == "fnnet" else "normal",
-        )
-
-
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights at least a gap apart: the mean of pushing all up and pushing all down."""
-    up = list(accumulate(heights, lambda below, height: max(height, below + gap)))
-    down = list(accumulate(reversed(heights), lambda above, height: min(height, above - gap)))
-    return [(a + b) / 2 for a, b in zip(up, reversed(down), strict=True)]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -578,7 +488,7 @@ def run(options: argparse.Namespace) -> None:
         with atomic_write(options.json) as file:
             file.write((json.dumps(results) + "\n").encode())
     if "epoch" in results:
-        draw(results, options.plot)
+        draw(results["epoch"], options.plot)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,9 @@ what it has cached of the file. Linux alone tells memory that is the process's o
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import fnnet_scripts.quiet  # noqa: F401
+
 import argparse
 import itertools
 import os
@@ -19,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from fnnet_scripts.options import Parser, at_least, exit_code
+from fnnet_scripts.options import Parser, at_least, counted, exit_code
 from fnnet_scripts.wording import digits, processor, table
 
 import fnnet
@@ -49,7 +52,7 @@ def made(settings: argparse.Namespace) -> Path:
     part = (rng.random((CHUNK, 28, 28)) < 0.2) * rng.integers(0, 256, (CHUNK, 28, 28))
     temporary = path.with_suffix(".part")
     images = np.lib.format.open_memmap(temporary, "w+", np.uint8, (n, 28, 28))
-    for start in range(0, n, CHUNK):
+    for start in counted(range(0, n, CHUNK), n // CHUNK, "block"):
         images[start : start + CHUNK] = part
     images.flush()
     os.replace(temporary, path)
@@ -103,7 +106,7 @@ def run(settings: argparse.Namespace) -> None:
         (f"mapped, {settings.memory} MB", lambda: mapped(path), settings.memory * 10**6),
     ]
     body = []
-    for name, split, memory in ways:
+    for name, split, memory in counted(ways, len(ways), "way"):
         read, _ = timed(split(), rows, memory, train=False)
         trained, most = timed(split(), rows, memory, train=True)
         body.append([name, digits(read), digits(trained), digits(most / 1e6)])

@@ -18,12 +18,13 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -50,6 +51,7 @@ PEN = 0.06  # the page's own, in sides of the canvas
 EVERY = 3  # of a skeleton's points, one in so many: as a hand's mouse reports them
 BEAT = 0.008  # seconds between two movements of the mouse
 WARM = 500  # requests before the memory is measured
+KEY, MASK = "dGhlIHNhbXBsZSBub25jZQ==", b"fnne"  # of a line
 NOTE = """() => {
   window.times = [];
   new PerformanceObserver((list) => window.times.push(...list.getEntries().map((e) => e.duration)))
@@ -66,6 +68,41 @@ Drawing: TypeAlias = list[Points]
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """A process of this system: its name, who started it, and the processor time it has taken."""
+
+    name: str
+    parent: int
+    seconds: float
+
+
+def processes() -> dict[int, Process]:
+    """Those that run; none where there is no /proc."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            start, _, rest = path.read_text().rpartition(")")
+            words = rest.split()
+            seconds = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+            found[int(path.parent.name)] = Process(start.partition("(")[2], int(words[1]), seconds)
+    return found
+
+
+def by_chromium() -> float:
+    """Processor time of all of Chromium that this process has started."""
+    found = processes()
+
+    def below(number: int) -> float:
+        return sum(
+            below(i) + (each.seconds if each.name.startswith("chrom") else 0)
+            for i, each in found.items()
+            if each.parent == number
+        )
+
+    return below(os.getpid()) if found else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """A server in a process of its own."""
 
@@ -74,11 +111,7 @@ class Served:
 
     def seconds(self) -> float:
         """Processor time that it has taken."""
-        try:
-            words = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return float("nan")
-        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return processes().get(self.process, Process("", 0, float("nan"))).seconds
 
     def bytes(self) -> float:
         """Memory that it holds."""
@@ -100,12 +133,13 @@ def served() -> Iterator[Served]:
 
 
 class Client:
-    """A page without a browser."""
+    """A page without a browser: it draws by the line, and asks all else over HTTP, as the page."""
 
     def __init__(self, server: Served) -> None:
         self.connection = HTTPConnection(server.address.split("/")[2], timeout=60)
         self.page: str | None = None
         self.page = self("open")["page"]
+        self.line = Line(server.address)
 
     def __call__(self, name: str, **body: object) -> Any:
         content = json.dumps({"page": self.page, **body})
@@ -119,10 +153,59 @@ class Client:
         return json.loads(text)
 
     def see(self, drawing: Drawing) -> Any:
-        return self("see", strokes=[s.round(4).tolist() for s in drawing], width=PEN, base=None)
+        strokes = [stroke.round(4).tolist() for stroke in drawing]
+        self.line.send(
+            json.dumps(
+                {"page": self.page, "name": "see", "strokes": strokes, "width": PEN, "base": None}
+            ).encode()
+        )
+        answer = json.loads(self.line.receive()[1])
+        if "refused" in answer:
+            raise OSError(answer["refused"])
+        return answer
 
     def close(self) -> None:
         self("close")
+        self.connection.close()
+        self.line.close()
+
+
+class Line:
+    """A WebSocket as a browser has it, but for its extensions."""
+
+    def __init__(self, address: str) -> None:
+        host = address.split("/")[2]
+        name, _, port = host.partition(":")
+        self.connection = socket.create_connection((name, int(port)), timeout=60)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.connection.sendall(
+            f"GET /line HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {KEY}\r\n\r\n".encode()
+        )
+        self.incoming = self.connection.makefile("rb")
+        self.head = b""
+        while (text := self.incoming.readline()).strip():
+            self.head += text
+
+    def send(self, content: bytes, first: int = 0x81) -> None:
+        """A frame; its first byte says that it is the last one and a text."""
+        size = len(content)
+        long = size.to_bytes(2, "big") if 125 < size < 2**16 else size.to_bytes(8, "big")
+        length = bytes([128 + size]) if size <= 125 else bytes([254 + (size >= 2**16)]) + long
+        plain = np.frombuffer(content, np.uint8)
+        masked = plain ^ np.resize(np.frombuffer(MASK, np.uint8), size)
+        self.connection.sendall(bytes([first]) + length + MASK + masked.tobytes())
+
+    def receive(self) -> tuple[int, bytes]:
+        """The first byte of the next frame, and its content."""
+        first, size = self.incoming.read(2)
+        if size > 125:
+            size = int.from_bytes(self.incoming.read(2 if size == 126 else 8), "big")
+        return first, self.incoming.read(size)
+
+    def close(self) -> None:
+        self.incoming.close()
         self.connection.close()
 
 
@@ -162,16 +245,19 @@ def draw(page: Any, drawing: Drawing, beat: float = BEAT) -> None:
 
 def digits(server: Served, test: fnnet.Split, settings: argparse.Namespace) -> None:
     """Digits drawn with a mouse: how many are read right, and how soon the bars follow."""
-    right, began = 0, server.seconds()
+    right = 0
     with browser() as started:
         page = opened(started, server)
+        began, before = server.seconds(), by_chromium()
         for x, y in zip(test.x, test.y, strict=True):
             page.keyboard.press("Delete")
             draw(page, thinned(strokes_of(np.asarray(x))))
             right += page.inner_text("tr.guess th") == str(y)
         times = page.evaluate("() => window.times")
+        chromium = 1000 * (by_chromium() - before) / len(times)
     print(f"{len(test)} digits replayed with a mouse: {right} read right")
-    print(f"stroke to bars, one page: {told(times)}; {each(server, began, len(times))}", flush=True)
+    spent = f"{each(server, began, len(times))}, {chromium:.1f} ms of Chromium's"
+    print(f"stroke to bars, one page: {told(times)}; {spent}", flush=True)
 
 
 def thinned(drawing: Drawing) -> Drawing:

@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from fnnet_scripts.options import Parser, at_least, exit_code
+from fnnet_scripts.options import Parser, at_least, counted, exit_code
 from PIL import Image, ImageDraw
 
 import fnnet
@@ -367,17 +367,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(settings: argparse.Namespace) -> None:
     params = fnnet.load_checkpoint(settings.checkpoint, None).state.params
     digits, y = right_ones(params, settings.data_dir, settings.pictures)
+    words = settings.kinds or [""]
+    kinds = [name for name in KINDS if any(word in name for word in words)]
+    found = [row(params, digits, y, KINDS[name]) for name in counted(kinds, len(kinds), "kind")]
+    others = [
+        sure(params, name, settings.pictures) for name in counted(OTHERS, len(OTHERS), "kind")
+    ]
     print(f"{len(y)} pictures of each kind\n\n| kind | right | wrong | refused | ms |")
     print("|-|-|-|-|-|")
-    for name, make in KINDS.items():
-        if settings.kinds and not any(word in name for word in settings.kinds):
-            continue
-        right, wrong, refused, ms = row(params, digits, y, make)
-        print(f"| {name} | {right:.1%} | {wrong:.1%} | {refused:.1%} | {ms:.0f} |", flush=True)
+    for name, (right, wrong, refused, ms) in zip(kinds, found, strict=True):
+        print(f"| {name} | {right:.1%} | {wrong:.1%} | {refused:.1%} | {ms:.0f} |")
     print("\n| no digit | refused | above 90 % |\n|-|-|-|")
-    for name in OTHERS:
-        refused, certain = sure(params, name, settings.pictures)
-        print(f"| {name} | {refused:.1%} | {certain:.1%} |", flush=True)
+    for name, (refused, certain) in zip(OTHERS, others, strict=True):
+        print(f"| {name} | {refused:.1%} | {certain:.1%} |")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ import io
 import json
 import sys
 import zipfile
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,8 @@ def trained(train: fnnet.Split, classes: int) -> fnnet.Params:
 
     settings = reproduce.settings_of(reproduce.RECIPES["simard-distorted"], EPOCHS)
     settings.hidden, rng = list(HIDDEN), np.random.default_rng(SEED)
-    params: fnnet.Params = reproduce.fit(settings, train, classes, rng, bar=True)
+    epochs = reproduce.shown(reproduce.fit(settings, train, classes, rng), EPOCHS)
+    params: fnnet.Params = deque(epochs, maxlen=1).pop()
     return params
 
 

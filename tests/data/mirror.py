@@ -129,7 +129,7 @@ def redirect(url: str) -> Behaviour:
 
 
 def silent(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    time.sleep(1)
+    time.sleep(60)  # longer than any test waits; nobody waits for the threads of a mirror
 
 
 def dripping(handler: BaseHTTPRequestHandler, content: bytes) -> None:

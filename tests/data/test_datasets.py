@@ -499,6 +499,12 @@ OTHER_NAMES = {
     "unpacked": ("train-images-idx3-ubyte", False),
     "unpacked by the browser": (TRAIN_X, False),
     "packed again": (TRAIN_X, True),
+    "a second download": ("train-images-idx3-ubyte (1).gz", True),
+    "a second download of Firefox": ("train-images-idx3-ubyte(2).gz", True),
+    "a second download of Safari": ("train-images-idx3-ubyte-3.gz", True),
+    "a second download, unpacked": ("train-images.idx3-ubyte (1)", False),
+    "from an old disk": ("TRAIN-IMAGES-IDX3-UBYTE.GZ", True),
+    "from an old disk, unpacked": ("Train-Images.IDX3-UBYTE", False),
 }
 
 
@@ -617,7 +623,7 @@ def test_eight_simultaneous_processes_on_one_empty_folder_all_succeed(
     together = threading.Barrier(8)
 
     def all_at_once(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-        together.wait(30)
+        together.wait(200)
         m.cut_after(50)(handler, content)
 
     with m.mirror(m.contents(folder), *[all_at_once] * 8, m.ranged) as server:
@@ -629,7 +635,7 @@ def test_eight_simultaneous_processes_on_one_empty_folder_all_succeed(
             )
             for i in range(8)
         ]
-        answers = {process.communicate(timeout=60)[0] for process in processes}
+        answers = {process.communicate(timeout=300)[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * 8
     assert len(answers) == 1
     assert m.contents(tmp_path / "new") == m.contents(folder)

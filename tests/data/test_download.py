@@ -45,6 +45,10 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return str(request.param)
 
 
+# What waits is tried once: it ends before it has anything to do with the disk.
+once = pytest.mark.parametrize("system", ["posix"], indirect=True)
+
+
 def test_a_good_mirror_delivers_the_file_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "made" / "here"
     with m.mirror(FILES) as server:
@@ -78,7 +82,7 @@ BAD = {
 }
 
 
-SLOW = (m.silent, m.dripping)
+SLOW = (m.silent, m.dripping)  # which cost a test its whole time-out
 
 
 @pytest.mark.parametrize("answer", BAD)
@@ -88,8 +92,7 @@ def test_a_bad_mirror_is_passed_over(tmp_path: Path, answer: str) -> None:
     with m.mirror(FILES, behaviour) as bad, m.mirror(FILES, m.ranged) as fine:
         assert fetch(FILE, tmp_path, [bad.url, fine.url], timeout=timeout) == fine.url
     assert m.contents(tmp_path) == FILES
-    late = len(bad.requests) - requests  # a busy machine may see the fault late, and try again
-    assert late == 0 or (behaviour in SLOW and late == 1)
+    assert len(bad.requests) == requests
 
 
 @pytest.mark.parametrize("answer", BAD)
@@ -121,11 +124,12 @@ def test_a_folder_into_which_nothing_came_is_not_left_behind(tmp_path: Path) -> 
 
 
 def test_nobody_listening_and_no_such_host_are_passed_over(tmp_path: Path) -> None:
-    with m.mirror(FILES) as gone:
-        pass
-    mirrors = [gone.url, "http://mirror.invalid/", "http://127.0.0.1:none/"]
-    with pytest.raises(DownloadError, match=r"refused(.|\n)*mirror\.invalid(.|\n)*none"):
-        fetch(FILE, tmp_path, mirrors)
+    with socket.socket() as deaf:  # which keeps others from its port
+        deaf.bind(("127.0.0.1", 0))
+        gone = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        mirrors = [gone, "http://mirror.invalid/", "http://127.0.0.1:none/"]
+        with pytest.raises(DownloadError, match=r"refused(.|\n)*mirror\.invalid(.|\n)*none"):
+            fetch(FILE, tmp_path, mirrors)
     assert m.contents(tmp_path) == {}
 
 
@@ -156,7 +160,7 @@ def test_what_a_server_sends_after_the_file_does_not_count(tmp_path: Path) -> No
 
 def nobody_is_left_waiting() -> bool:
     """Whether the threads of downloads end, once they have been given up."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while any(thread.name == "fnnet download" for thread in threading.enumerate()):
         if time.monotonic() > until:
             return False
@@ -165,6 +169,20 @@ def nobody_is_left_waiting() -> bool:
 
 
 TWICE = 2 * 0.5 + 1.0  # the time-out that the tests give, and a second for a busy machine
+
+
+def seconds_of_a_failure(urls: list[str], folder: Path, answer: str, most: float) -> float:
+    """How long a download takes to fail: the least of three, should a machine be busier yet."""
+    least = math.inf
+    for _ in range(3):
+        began = time.monotonic()
+        with pytest.raises(DownloadError, match=answer):
+            fetch(FILE, folder, urls, timeout=0.5)
+        least = min(least, time.monotonic() - began)
+        if least < most:
+            break
+    return least
+
 
 STRETCHED = [
     m.endless_headers,
@@ -176,65 +194,66 @@ STRETCHED = [
 ]
 
 
+@once
 @pytest.mark.parametrize("behaviour", STRETCHED, ids=lambda behaviour: behaviour.__name__)
 def test_no_way_to_stretch_an_answer_lasts_twice_the_time_out(
     tmp_path: Path, behaviour: m.Behaviour
 ) -> None:
+    answer = r"no answer in|fewer than"
     with m.mirror(FILES, behaviour) as server:
-        began = time.monotonic()
-        with pytest.raises(DownloadError, match=r"no answer in|fewer than"):
-            fetch(FILE, tmp_path, [server.url], timeout=0.5)
-        assert time.monotonic() - began < TWICE
+        assert seconds_of_a_failure([server.url], tmp_path, answer, TWICE) < TWICE
         assert nobody_is_left_waiting()
 
 
+@once
 @pytest.mark.parametrize("late", [m.status(503), m.status(416), m.hang_up], ids=[503, 416, "cut"])
 def test_passing_faults_that_come_late_share_twice_the_time_out(
     tmp_path: Path, late: m.Behaviour
 ) -> None:
     def respond(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-        time.sleep(1.8)
+        time.sleep(1.5)
         late(handler, content)
 
-    with m.mirror(FILES, respond) as server:
-        began = time.monotonic()
-        with pytest.raises(DownloadError):
-            fetch(FILE, tmp_path, [server.url], timeout=2.0)
-        assert time.monotonic() - began < 5.0  # twice the time-out, and what a busy machine needs
-        assert len(server.requests) == 2
+    with (
+        m.mirror(FILES, respond) as server,
+        pytest.raises(DownloadError, match=r"no answer in 1\."),
+    ):
+        fetch(FILE, tmp_path, [server.url], timeout=2.0)
+    # Each of three may take two seconds alone. Of four the first took 1.5, the second has its half
+    # of what is left.
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("behaviour", [m.endless_redirect, m.dripping_trailers])
 def test_an_end_that_never_comes_is_not_waited_for(tmp_path: Path, behaviour: m.Behaviour) -> None:
     with m.mirror(FILES, behaviour) as server:
         began = time.monotonic()
-        fetch(FILE, tmp_path, [server.url], timeout=5)
-        assert time.monotonic() - began < 4
+        fetch(FILE, tmp_path, [server.url], timeout=60)
+        assert time.monotonic() - began < 50
         assert nobody_is_left_waiting()
     assert m.contents(tmp_path) == FILES
 
 
+@once
 def test_a_handshake_and_a_proxy_that_never_end_are_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    answer = r"no answer in 0\.5 seconds"
     # The start of a long TLS record; a proxy's answer to CONNECT with headers without end.
     with m.raw_server(b"\x16\x03\x03\x3f\xff", b"\2") as handshake:
-        began = time.monotonic()
-        with pytest.raises(DownloadError, match=r"no answer in 0\.5 seconds"):
-            fetch(FILE, tmp_path, [f"https://127.0.0.1:{handshake}/"], timeout=0.5)
-        assert time.monotonic() - began < TWICE
+        url = f"https://127.0.0.1:{handshake}/"
+        assert seconds_of_a_failure([url], tmp_path, answer, TWICE) < TWICE
         assert nobody_is_left_waiting()
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with m.raw_server(b"HTTP/1.0 200 OK\r\n", b"X: y\r\n") as proxy:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy}")
-        began = time.monotonic()
-        with pytest.raises(DownloadError, match=r"no answer in 0\.5 seconds"):
-            fetch(FILE, tmp_path, ["https://mirror.invalid/"], timeout=0.5)
-        assert time.monotonic() - began < TWICE
+        url = "https://mirror.invalid/"
+        assert seconds_of_a_failure([url], tmp_path, answer, TWICE) < TWICE
         assert nobody_is_left_waiting()
 
 
+@once
 def test_a_slow_mirror_that_keeps_its_rate_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,11 +261,11 @@ def test_a_slow_mirror_that_keeps_its_rate_is_waited_for(
         handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
         for start in range(0, 2000, 200):
             handler.wfile.write(content[start : start + 200])
-            time.sleep(0.1)
+            time.sleep(0.15)
 
     small = RemoteFile("data.gz", 2000, "sha256", hashlib.sha256(CONTENT[:2000]).hexdigest())
     with m.mirror(FILES, steady) as server:
-        fetch(small, tmp_path, [server.url], timeout=0.4)
+        fetch(small, tmp_path, [server.url], timeout=0.7)  # less than half of what it takes
     assert m.contents(tmp_path) == {"data.gz": CONTENT[:2000]}
 
 
@@ -412,7 +431,7 @@ from fnnet.data.download import RemoteFile, fetch
 if sys.argv[1] == "plain":
     sys.modules["fcntl"] = None
 fetch(RemoteFile(sys.argv[2], int(sys.argv[3]), "sha256", sys.argv[4]), Path(), [sys.argv[5]],
-      timeout=30)
+      timeout=120)
 """
 
 
@@ -425,15 +444,15 @@ def test_a_downloader_that_was_stopped_harms_nothing_when_it_goes_on(
     def halting(handler: BaseHTTPRequestHandler, content: bytes) -> None:
         handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + content[:100_000])
         half.set()
-        go.wait(30)
+        go.wait(120)
         handler.wfile.write(bytes(len(content) - 100_000))  # not what is there
 
     with m.mirror(FILES, halting, m.status(404)) as one, m.mirror(FILES, m.ranged) as two:
         command = [sys.executable, "-c", STOPPED, system, FILE.name, str(FILE.size), FILE.digest]
         process = subprocess.Popen([*command, one.url], cwd=tmp_path, stderr=subprocess.DEVNULL)
         try:
-            assert half.wait(30)
-            until = time.monotonic() + 20
+            assert half.wait(120)
+            until = time.monotonic() + 120
             while not any(p.stat().st_size for p in tmp_path.glob(".data.gz.*.part")):
                 assert time.monotonic() < until
                 time.sleep(0.01)
@@ -444,7 +463,7 @@ def test_a_downloader_that_was_stopped_harms_nothing_when_it_goes_on(
             installed = (tmp_path / FILE.name).stat()
             process.send_signal(signal.SIGCONT)
             go.set()
-            process.wait(30)
+            process.wait(120)
         finally:
             go.set()
             process.kill()
@@ -522,7 +541,7 @@ def fetch_apart(folder: Path, moment: str, server: m.Mirror) -> subprocess.Compl
     """Fetch in a process that is killed around the move into place, or whose disk is full."""
     file = [FILE.name, str(FILE.size), FILE.digest]
     command = [sys.executable, "-c", FETCH, moment, *file, server.url]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX's")

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from fnnet.data.idx import IDXError, contents_digest, is_packed, read_idx, write_idx
+from fnnet.data.idx import IDXError, contents_digest, is_packed, map_idx, read_idx, write_idx
 
 CODES = {
     "uint8": 0x08,
@@ -75,6 +75,33 @@ def test_every_element_type_is_written_as_the_format_defines_it(path: Path, dtyp
     write_idx(path, array)
     data = array.astype(array.dtype.newbyteorder(">")).tobytes()
     assert path.read_bytes() == idx(CODES[dtype], (2, 3), data)
+
+
+@pytest.mark.parametrize("dtype", CODES)
+def test_a_mapped_file_has_what_read_idx_reads(path: Path, dtype: str) -> None:
+    write_idx(path, np.array([[1, 2, 3], [100, 5, 6]], dtype))
+    array = map_idx(path)
+    assert isinstance(array, np.memmap)
+    assert not array.flags.writeable
+    np.testing.assert_array_equal(array, read_idx(path))
+    assert array.dtype == np.dtype(dtype).newbyteorder(">")
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 28, 28), (3, 0), (1,) * 64])
+def test_any_shape_is_mapped(path: Path, shape: tuple[int, ...]) -> None:
+    write_idx(path, np.full(shape, 7, np.int16))
+    assert map_idx(path).shape == shape
+    assert map_idx(str(path)).tolist() == read_idx(path).tolist()
+
+
+def test_mapping_reads_no_elements(path: Path) -> None:
+    with open(path, "wb") as file:
+        file.write(idx(8, (2**26,), b""))
+        file.truncate(8 + 2**26)
+    with memory_below(1_000_000):
+        assert map_idx(path).shape == (2**26,)
+    with pytest.raises(IDXError, match="expected at most"):
+        read_idx(path, limit=2**25)
 
 
 elements = st.sampled_from([*CODES, ">i2", "<i2", ">i4", "<i4", ">f4", "<f4", ">f8", "<f8"])
@@ -158,6 +185,28 @@ def test_a_malformed_file_is_refused_with_its_path_and_what_is_wrong(
     path.write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(IDXError) as caught:
         read_idx(path)
+    assert str(path) in str(caught.value)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "ends after 0 bytes of header, expected 4"),
+        (b"\0\0\x08\x02\0\0\0\x01\0\0", "ends after 6 bytes of header, expected 8"),
+        (b"\x93NUMPY\x01\0", "starts with 93 4e 55 4d, expected 00 00"),
+        (idx(8, (2, 2), b"abc"), "has 3 bytes of data, expected 4 as its header declares"),
+        (idx(8, (2, 2), b"abcde"), "has 5 bytes of data, expected 4"),
+        (idx(0x0E, (2**32 - 1, 2**32 - 1), b""), "more than an array can address"),
+        (gzip.compress(idx(8, (3,), b"abc")), "gzipped, which cannot be mapped: unpack it"),
+    ],
+)
+def test_a_file_that_cannot_be_mapped_is_refused_with_its_path_and_what_is_wrong(
+    path: Path, content: bytes, problem: str
+) -> None:
+    path.write_bytes(content)
+    with pytest.raises(IDXError) as caught:
+        map_idx(path)
     assert str(path) in str(caught.value)
     assert problem in str(caught.value)
 
@@ -284,8 +333,9 @@ def test_packed_is_told_by_content(path: Path) -> None:
 def test_a_pipe_is_refused_and_not_waited_for(path: Path) -> None:
     if sys.platform != "win32":
         os.mkfifo(path)
-    with pytest.raises(OSError, match="it is a pipe or a device, expected a regular file"):
-        read_idx(path)
+    for function in (read_idx, map_idx):
+        with pytest.raises(OSError, match="it is a pipe or a device, expected a regular file"):
+            function(path)
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,11 +343,13 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, str(tmp_path))
     write_idx("~/a.idx", np.array([7], np.uint8))
     assert read_idx("~/a.idx").tolist() == read_idx(tmp_path / "a.idx").tolist() == [7]
+    assert map_idx("~/a.idx").tolist() == [7]
 
 
 def test_a_missing_file_is_the_usual_error(path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        read_idx(path)
+    for function in (read_idx, map_idx):
+        with pytest.raises(FileNotFoundError):
+            function(path)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int64", "uint16", "float16", "complex64", "O", "U3"])

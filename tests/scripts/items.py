@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 
@@ -46,9 +45,3 @@ def fail_awkwardly_at_seven(item: int) -> int:
     if item == 7:
         raise Awkward(7, "no seven")
     return 2 * item
-
-
-def slow_from_ten(item: int) -> int:
-    if item >= 10:
-        time.sleep(0.11)
-    return item

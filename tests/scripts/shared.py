@@ -20,6 +20,20 @@ def path_of(name: str) -> Path:
     return path
 
 
+WITHOUT_FIGURES = """
+import os, runpy, sys
+sys.modules["matplotlib.figure"] = None
+del sys.argv[0]
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def without_figures(name: str) -> list[str]:
+    """What Python is to run: a script as if Matplotlib, which takes it seconds, were not there."""
+    return ["-c", WITHOUT_FIGURES, str(path_of(name))]
+
+
 def load(name: str) -> Any:
     """A script as a module, which is imported once."""
     with pytest.MonkeyPatch.context() as patch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,9 +23,15 @@ compiler = pytest.mark.skipif(
 )
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(path_of("export")), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(path_of("export")), *arguments],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def save(folder: Path, params: fnnet.Params, extra: Any = None) -> None:
@@ -78,6 +85,25 @@ def test_the_table_compares_the_file_with_the_checkpoint(
     assert float(microseconds) > 0
 
 
+@compiler
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such folders, nor scripts of a shell")
+def test_a_folder_of_any_name_and_a_compiler_that_fails_are_no_matter(
+    digits: fnnet.Params, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'a "b" \\c'
+    folder.mkdir()
+    save(folder, digits, {"dataset": "digits"})
+    result = run(folder, "checkpoint.npz", "net.c")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "net.c, compiled" in rows(result.stdout)
+    (tmp_path / "cc").write_text("#!/bin/sh\necho cc: no headers >&2\nexit 1\n")
+    (tmp_path / "cc").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    failed = run(folder, "checkpoint.npz", "net.c", PATH=path)
+    assert (failed.returncode, failed.stderr) == (0, "net.c was not measured: cc: no headers\n")
+    assert rows(failed.stdout)["net.c"][1:] == ["–", "–"]
+
+
 def test_what_the_run_knows_is_in_the_file(digits: fnnet.Params, tmp_path: Path) -> None:
     save(tmp_path, digits)
     (tmp_path / "run.json").write_text('{"dataset": "digits"}')
@@ -97,11 +123,21 @@ def test_without_its_data_a_network_is_exported_and_timed_all_the_same(tmp_path:
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "identity"])
-def test_other_outputs_have_no_accuracy_of_classes(tmp_path: Path, output: str) -> None:
-    save(tmp_path, fnnet.init_params(0, (64, 4, 10), output=output), {"dataset": "digits"})
-    result = run(tmp_path, "checkpoint.npz", "net.npz")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert rows(result.stdout)["net.npz"][1] == "–"
+def test_other_outputs_are_scored_by_the_largest_logit_where_each_class_has_one(
+    tmp_path: Path, output: str
+) -> None:
+    for classes in (10, 1):
+        params = fnnet.init_params(0, (64, 4, classes), output=output)
+        save(tmp_path, params, {"dataset": "digits"})
+        result = run(tmp_path, "checkpoint.npz", "net.npz")
+        if classes == 1:
+            assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+            assert "classes must be as many as the 1 logits, got 10" in result.stderr
+            continue
+        assert (result.returncode, result.stderr) == (0, "")
+        test = fnnet.load_digits().test
+        right = fnnet.forward(params, fnnet.as_inputs(test)).argmax(axis=1) == test.y
+        assert rows(result.stdout)["net.npz"][1] == f"{right.mean():.2%}"
 
 
 def test_data_that_do_not_fit_or_are_absent_are_told_in_one_line(tmp_path: Path) -> None:
@@ -129,7 +165,7 @@ def test_without_onnx_the_package_is_named(digits: fnnet.Params, tmp_path: Path)
     code += "import export; sys.exit(export.main())"
     folder = str(path_of("export").parent)
     command = [sys.executable, "-c", code, folder, "checkpoint.npz", "network.onnx"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1
     assert result.stderr.startswith("export.py: as_onnx needs onnx: pip install onnx")
     assert result.stderr.count("\n") == 1

@@ -125,7 +125,7 @@ def test_a_penalty_without_a_finite_objective_is_told(capsys: pytest.CaptureFixt
 def test_a_missing_library_is_named(tmp_path: Path) -> None:
     code = "import sys; sys.modules['scipy'] = None; import lbfgs; sys.exit(lbfgs.main())"
     run = partial(
-        subprocess.run, env=environment("lbfgs"), capture_output=True, text=True, timeout=60
+        subprocess.run, env=environment("lbfgs"), capture_output=True, text=True, timeout=300
     )
     command = [sys.executable, "-c", code]
     result = run(command)

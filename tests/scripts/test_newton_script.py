@@ -154,7 +154,12 @@ def test_a_missing_library_is_named(tmp_path: Path) -> None:
     code = "import sys; sys.modules['scipy'] = None; import newton; sys.exit(newton.main())"
     command = [sys.executable, "-c", code]
     result = subprocess.run(
-        command, env=environment("newton"), cwd=tmp_path, capture_output=True, text=True, timeout=60
+        command,
+        env=environment("newton"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert result.returncode == 1
     assert "pip install scipy" in result.stderr

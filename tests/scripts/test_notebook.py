@@ -97,7 +97,7 @@ def run(client: Any, code: str) -> str:
     """What a cell prints."""
     printed: list[str] = []
     reply = client.execute_interactive(
-        code, timeout=120, output_hook=lambda m: printed.append(m["content"].get("text", ""))
+        code, timeout=300, output_hook=lambda m: printed.append(m["content"].get("text", ""))
     )
     assert reply["content"]["status"] == "ok", reply["content"]
     return "".join(printed)
@@ -107,7 +107,7 @@ def interrupted_after(running: Any, client: Any, code: str, epochs: int) -> str:
     """What a cell has shown when it was interrupted after so many epochs."""
     request, shown = client.execute(code), ""
     while max(map(int, re.findall(r"(\d+)/", shown)), default=0) < epochs:  # a bar leaves some out
-        message = client.get_iopub_msg(timeout=120)["content"]
+        message = client.get_iopub_msg(timeout=300)["content"]
         assert "ename" not in message, message
         shown += message.get("text", "")
     for _ in range(9):  # Matplotlib, where it is interrupted in a callback, goes on

@@ -90,6 +90,20 @@ def test_it_prints_a_line_for_each_image_and_draws_them(
         assert min(figure.size) > 50
 
 
+@pytest.mark.parametrize(("output", "first"), [("sigmoid", 1 / (1 + np.exp(-2))), ("identity", 2)])
+def test_a_network_of_another_output_says_what_that_predicts(
+    network: Path, output: str, first: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = fnnet.Layer(np.zeros((784, 2)), np.array([-1.0, 2.0]))
+    state = fnnet.rmsprop_init(fnnet.Params((layer,), output=output))
+    fnnet.save_checkpoint(network, fnnet.Checkpoint(state, np.random.default_rng(0)))
+    picture = network.with_name("a.png")
+    Image.fromarray(hook(100, 100)).save(picture)
+    assert run(network, picture) == 0
+    assert f"a.png: 1 {first:.1%}, then 0 " in capsys.readouterr().out
+    assert network.with_name("figure.png").exists() == (output == "sigmoid")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -7,6 +7,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +80,26 @@ def test_runs_side_by_side_are_those_one_after_another() -> None:
     assert errors[0] == errors[1]
 
 
+def test_epochs_of_runs_side_by_side_are_counted_until_they_end_or_one_fails() -> None:
+    class Counter:
+        value = 0
+
+    def run(fails: bool) -> None:
+        for _ in range(20):
+            time.sleep(0.03)
+            Counter.value += 1
+        if fails:
+            raise MemoryError
+
+    with ThreadPoolExecutor(1) as threads:
+        runs = [threads.submit(run, False), threads.submit(run, False)]
+        moments = [time.monotonic() for _ in reproduce.passing(runs, Counter)]
+        assert len(moments) == 40
+        assert moments[-1] - moments[0] > 0.5  # as they pass, not at the end
+        for last in reproduce.passing([threads.submit(run, True), Future()], Counter):
+            assert last <= 60
+
+
 def test_validation_shows_another_split_and_leaves_the_test_set_alone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,10 +143,11 @@ def test_a_recipe_is_a_command_line_that_trains_the_same_network(
     assert reproduce.main(words) == 0
     python, script, *words_of_train = shlex.split(capsys.readouterr().out)
     assert (python, script) == ("python", "scripts/train.py")
+    without_matplotlib(monkeypatch)  # whose figures take longer than the training here
     assert load("train").main([*words_of_train, "--out", str(tmp_path / "run"), "--quiet"]) == 0
     checkpoint = fnnet.load_checkpoint(tmp_path / "run" / "checkpoint.npz")
     settings, split = reproduce.settings_of(small, 2), fnnet.load_digits().train
-    params = reproduce.fit(settings, split, 10, np.random.default_rng(3), bar=False)
+    *_, params = reproduce.fit(settings, split, 10, np.random.default_rng(3))
     assert fnnet.tree_equal(params, checkpoint.state.params)
 
 
@@ -215,7 +238,7 @@ def test_interrupted_runs_side_by_side_end_without_a_word(tmp_path: Path, second
         env=environment("reproduce"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         start_new_session=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -20,7 +20,7 @@ SMALL = ("--learning-rates", "0.0001", "0.003", "--seeds", "2", "--hidden", "8",
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(path_of("sweep")), *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def test_networks_trained_at_once_are_those_trained_one_after_another(tmp_path: Path) -> None:

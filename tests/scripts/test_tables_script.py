@@ -261,7 +261,7 @@ def test_a_missing_library_is_named(module: str, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == 1
     assert "pip install pandas scikit-learn" in result.stderr

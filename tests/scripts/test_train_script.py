@@ -19,7 +19,7 @@ import pytest
 from fnnet_scripts import recipes
 
 import fnnet
-from tests.scripts.shared import load, path_of
+from tests.scripts.shared import load, path_of, without_figures
 
 SCRIPT = path_of("train")
 TINY = ("--hidden", "8", "--batch-size", "256")
@@ -86,7 +86,7 @@ def is_one_line(text: str) -> bool:
 def test_a_run_leaves_a_checkpoint_a_history_and_figures(tmp_path: Path) -> None:
     matplotlib_image = pytest.importorskip("matplotlib.image")
     command = [sys.executable, str(SCRIPT), *TINY, "--epochs", "2", "--figures", "pictures"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert "\r" not in result.stdout + result.stderr
     assert re.search(r"test accuracy \d+\.\d+%.* 2 epochs in .* images/s", result.stdout)
@@ -269,7 +269,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(
     assert "another process trains in run: wait for its end" in errors
     assert is_one_line(errors)
     assert sorted(path.name for path in Path("run").iterdir()) == before
-    process.communicate(b"\n", timeout=60)
+    process.communicate(b"\n", timeout=300)
     assert process.returncode == 0
     assert script.main([*words, *options, "--epochs", "1"]) == 0
     assert ".lock" not in os.listdir("run")
@@ -378,7 +378,7 @@ def test_interrupting_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     while "epoch 3/" not in process.stdout.readline():
         pass
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert is_one_line(errors)
     saved = checkpoint(tmp_path / "a run")
@@ -390,7 +390,7 @@ def test_interrupting_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert more.returncode == 0, more.stderr
     assert more.stdout == ""
@@ -423,7 +423,7 @@ def test_killed_after_any_of_its_first_files_a_run_can_go_on(
 ) -> None:
     options = ("--seed", "3", "--validation", "9", "--epochs", "1", "--quiet")
     command = [sys.executable, "-c", DIE_AFTER_FILES, str(files), str(SCRIPT), *TINY, *options]
-    assert subprocess.run([*command, "--out", "run"], timeout=60).returncode == -signal.SIGKILL
+    assert subprocess.run([*command, "--out", "run"], timeout=300).returncode == -signal.SIGKILL
     assert code(script, "--resume", "--out", "run", "--quiet") == 0
     assert code(script, *options, "--out", "whole") == 0
     assert checkpoint("run").epoch == 1
@@ -526,7 +526,8 @@ RECIPE = (
 
 
 def train(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True)
+    command = [sys.executable, *without_figures("train"), *words]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_a_recipe_of_options_is_resumed_bit_for_bit(tmp_path: Path) -> None:
@@ -564,6 +565,33 @@ def test_resuming_keeps_every_setting_of_a_recipe(tmp_path: Path) -> None:
         assert {name: extra[name] for name in recipes.RECIPE} == {
             name: kept[name] for name in recipes.RECIPE
         }
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "identity"])
+def test_another_output_learns_zeros_and_ones_and_is_scored_by_its_largest_logit(
+    output: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    words = ("--output", output, "--average", "0.9", "--class-weights", "--learning-rate", "0.01")
+    done = train(*words, "--epochs", "3", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "draw.py" not in done.stdout
+    assert (out / "confusion.png").exists()
+    assert (out / "predictions.png").exists() == (output == "sigmoid")
+    again = train("--resume", "--epochs", "4", "--out", str(out))
+    assert json.loads((out / "run.json").read_text())["output"] == output
+    params = fnnet.load_checkpoint(out / "averaged.npz").state.params
+    assert params.output == output
+    test = fnnet.load_digits().test
+    logits = fnnet.forward(params, fnnet.as_inputs(test))
+    right = (logits.argmax(axis=1) == test.y).mean()
+    assert right > 0.7
+    loss = fnnet.loss(params, fnnet.as_inputs(test), np.eye(10, dtype=np.float32)[test.y])
+    assert f"test accuracy {right:.2%}, test loss {loss:.4f}; trained 4 epochs" in again.stdout
+    assert f"test loss {loss:.4f}, test accuracy {right:.2%}" in again.stdout.splitlines()[0]
+    other = train("--resume", "--output", "softmax", "--out", str(out))
+    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
+    assert f"--output is {output} in the run to resume, got softmax" in other.stderr
 
 
 def test_the_average_is_that_of_the_parameters_after_each_step(tmp_path: Path) -> None:
@@ -660,6 +688,26 @@ def test_patience_ends_a_run_that_makes_no_progress(tmp_path: Path) -> None:
     done = train(*words, "--out", out, "--quiet")
     assert done.returncode == 0, done.stderr
     assert fnnet.load_checkpoint(Path(out) / "checkpoint.npz").epoch == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "loop"),
+    [((), "ragged"), (("--optimizer", "adam"), "ragged"), (("--dropout", "0.1"), "plain")],
+)
+def test_a_run_takes_the_fastest_loop_that_can_make_its_steps(
+    script: ModuleType, options: tuple[str, ...], loop: str
+) -> None:
+    assert code(script, "--epochs", "1", *options) == 0
+    settings = Path("runs/digits/run.json")
+    assert json.loads(settings.read_text())["loop"] == loop
+
+
+def test_a_run_from_before_there_were_loops_goes_on_in_the_plain_one(script: ModuleType) -> None:
+    assert code(script, "--epochs", "1", "--loop", "plain") == 0
+    settings = Path("runs/digits/run.json")
+    kept = json.loads(settings.read_text())
+    settings.write_text(json.dumps({k: v for k, v in kept.items() if k != "loop"}))
+    assert code(script, "--resume", "--epochs", "2") == 0
 
 
 def test_the_ragged_loop_learns_as_the_plain_one(tmp_path: Path) -> None:

@@ -345,10 +345,10 @@ def version_of(module: str) -> str | None:
     return "in this folder"
 
 
-def load(directory: str | None, samples: int = 60_000) -> fnnet.Dataset:
+def load(directory: str | None, samples: int = 60_000, kind: str = "digits") -> fnnet.Dataset:
     """MNIST of a folder, or synthetic images of its shape; the first `samples` to train on."""
     if directory is None:
-        return synthetic(samples)
+        return SYNTHETIC[kind](samples) if kind in SYNTHETIC else synthetic(samples)
     data = fnnet.load_mnist(directory, download=False)
     return replace(data, train=fnnet.Split(data.train.x[:samples], data.train.y[:samples]))
 
@@ -372,3 +372,34 @@ def _drawn(rng: np.random.Generator, patterns: Array, n: int) -> fnnet.Split:
         lit = rng.random(block.shape, np.float32) < block
         x[start : start + 1_000] = lit * rng.integers(1, 256, block.shape, np.uint8)
     return fnnet.Split(x, y)
+
+
+def half_lit(samples: int) -> fnnet.Dataset:
+    """Shapes in the middle that fill about half of an image, as Fashion-MNIST's do."""
+    rng = np.random.default_rng(0)
+    train, test = (_shapes(rng, n) for n in (samples, 10_000))
+    return fnnet.Dataset("half lit", train, test, tuple("01234"))
+
+
+def _shapes(rng: np.random.Generator, n: int) -> fnnet.Split:
+    """Rectangles of noise, of five classes of height."""
+    tall, wide = 6 + 9 * rng.random((2, n), np.float32)
+    away = np.abs(np.arange(28, dtype=np.float32) - 13.5)
+    inside = (away[:, None] < tall[:, None, None]) & (away < wide[:, None, None])
+    x = inside * rng.integers(1, 256, (n, 28, 28), np.uint8)
+    return fnnet.Split(x, ((tall - 6) / 9 * 5).astype(np.uint8))
+
+
+def all_lit(samples: int) -> fnnet.Dataset:
+    """Images without a zero, in two classes of brightness."""
+    rng = np.random.default_rng(0)
+    train, test = (_noise(rng, n) for n in (samples, 10_000))
+    return fnnet.Dataset("all lit", train, test, tuple("01"))
+
+
+def _noise(rng: np.random.Generator, n: int) -> fnnet.Split:
+    y = rng.integers(0, 2, n).astype(np.uint8)
+    return fnnet.Split(rng.integers(1, 129, (n, 28, 28), np.uint8) + 127 * y[:, None, None], y)
+
+
+SYNTHETIC = {"half-lit images": half_lit, "all-lit images": all_lit}

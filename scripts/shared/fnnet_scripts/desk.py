@@ -58,9 +58,9 @@ def peak_memory() -> int:
 class Desk:
     """A contestant's side of the conversation: each method answers one question."""
 
-    def __init__(self, name: str, directory: str | None, samples: int) -> None:
+    def __init__(self, name: str, directory: str | None, samples: int, data: str) -> None:
         self.make = KINDS[name].make
-        self.data = load(directory, samples)
+        self.data = load(directory, samples, data)
 
     def start(self, sizes: Sizes, batch_size: int) -> None:
         """Take up a new network."""
@@ -166,9 +166,14 @@ class Worker:
     """A contestant's process, as its parent sees it."""
 
     def __init__(
-        self, name: str, threads: int, directory: str | None, samples: int = 60_000
+        self,
+        name: str,
+        threads: int,
+        directory: str | None,
+        samples: int = 60_000,
+        data: str = "digits",
     ) -> None:
-        job = {"threads": threads, "directory": directory, "samples": samples}
+        job = {"threads": threads, "directory": directory, "samples": samples, "data": data}
         self.process = subprocess.Popen(
             [sys.executable, __file__, name, json.dumps(job)],
             stdin=subprocess.PIPE,
@@ -210,7 +215,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not be taken for an answer
     pin(job["threads"])
-    desk = Desk(name, job["directory"], job["samples"])
+    desk = Desk(name, job["directory"], job["samples"], job["data"])
     for line in sys.stdin:
         question, arguments = json.loads(line)
         try:

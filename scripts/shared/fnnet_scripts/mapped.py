@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,36 +12,26 @@ import numpy.typing as npt
 import fnnet
 from fnnet.arguments import Labels
 from fnnet.checks import FloatArray
+from fnnet.data.idx import map_idx
 
 Part: TypeAlias = tuple[FloatArray, Labels, float]
 
 NAME = "mapped"  # of a data set that is a folder of its own
 PARTS = (("train",), ("test", "t10k"))
-IDX_BYTES = b"\0\0\x08"  # what an IDX file of bytes begins with
 
 
 def mapped_array(path: Path) -> npt.NDArray[Any]:
-    """The array of a .npy file, or of an unpacked IDX file of bytes, which is not read here.
+    """The array of a .npy file, or of an unpacked IDX file, which is not read here.
 
     Raises
     ------
     ValueError
-        If the file is neither, or shorter than it says.
+        If the file is neither, or another length than it says.
     """
-    if path.suffix == ".npy":
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
-        return array
-    with open(path, "rb") as file:
-        head = file.read(4)
-        rank = head[3] if head[:3] == IDX_BYTES and len(head) == 4 else 0
-        sizes = np.frombuffer(file.read(4 * rank), np.uint8)
-    if rank == 0 or len(sizes) < 4 * rank:
-        raise ValueError(f"{path} must be a .npy file, or an unpacked IDX file of bytes")
-    shape = tuple(sizes.view(">u4").tolist())
-    start = 4 + 4 * rank
-    if os.path.getsize(path) != start + math.prod(shape):
-        raise ValueError(f"{path} must have {math.prod(shape):,} bytes after its header")
-    return np.memmap(path, np.uint8, "r", start, shape)
+    if path.suffix != ".npy":
+        return map_idx(path)
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    return array
 
 
 def mapped_splits(folder: Path) -> tuple[fnnet.Split, fnnet.Split]:

@@ -4,7 +4,8 @@ Importing NumPy takes a tenth of a second, in which Ctrl-C would print a traceba
 interrupts raise `KeyboardInterrupt` while the work is done.
 """
 
-import signal
+# What `signal` is made of is there at once; `signal` itself takes ten milliseconds to import.
+_signal = __import__("_signal")
 
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody else's, nor ignored
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # nobody else's, nor ignored
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)

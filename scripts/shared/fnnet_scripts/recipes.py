@@ -15,6 +15,7 @@ from fnnet.arguments import Labels
 from fnnet.checks import FloatArray
 from fnnet.optimizers.schedules import Schedule
 from fnnet.optimizers.states import OPTIMIZERS, kinds
+from fnnet.outputs import OUTPUTS
 from fnnet.params import VARIANCES
 from fnnet_scripts.options import Parser, UsageError, at_least, not_negative
 
@@ -50,6 +51,7 @@ RECIPE: dict[str, Any] = {
     "factor": 0.1,
     "every": 0,
     "activation": "relu",
+    "output": "softmax",
     "scheme": "auto",
     "dropout": 0.0,
     "label_smoothing": 0.0,
@@ -116,6 +118,8 @@ def add_recipe_options(parser: Parser) -> None:
     add("--factor", type=share, metavar="X", help="of --schedule step: what is left; default: 0.1")
     add = parser.group("network and regularization")
     add("--activation", choices=ACTIVATIONS, help="of the hidden units; default: relu")
+    about = "sigmoid: each class against the rest; identity: least squares; default: softmax"
+    add("--output", choices=OUTPUTS, help=about)
     schemes = ("auto", *VARIANCES, UNIT_NORMAL)
     add("--scheme", choices=schemes, help="of the first weights; default: what suits --activation")
     add("--dropout", type=share, metavar="X", help="rate of the hidden units; default: 0")
@@ -130,7 +134,8 @@ def add_recipe_options(parser: Parser) -> None:
     )
     add("--class-weights", **switch, help="every class counts alike, however rare it is")
     add("--patience", type=at_least(0), metavar="N", help="stop after N epochs without progress")
-    add("--loop", choices=("plain", "ragged"), help="ragged: faster where many inputs are zero")
+    loop = "ragged: faster where many inputs are zero, the default where nothing else is asked for"
+    add("--loop", choices=("plain", "ragged"), help=loop)
 
 
 def check_recipe(parser: Parser, settings: argparse.Namespace) -> None:
@@ -144,10 +149,19 @@ def check_recipe(parser: Parser, settings: argparse.Namespace) -> None:
         parser.error("--patience needs --validation: the test set is read once, at the end")
     if (settings.schedule == "step") != bool(settings.every):
         parser.error("--schedule step and --every STEPS go together")
-    changed = [name for name in STEPS if getattr(settings, name) != RECIPE[name]]
-    if settings.loop == "ragged" and (changed or settings.distort != "off"):
-        option = (changed or ["distort"])[0].replace("_", "-")
+    if settings.loop == "ragged" and (changed := _own_steps(settings)):
+        option = changed[0].replace("_", "-")
         parser.error(f"--loop ragged makes its own steps and takes no --{option}")
+
+
+def _own_steps(settings: argparse.Namespace) -> list[str]:
+    """The options that ask for steps which are not those of `fnnet.train`."""
+    return [name for name in (*STEPS, "distort") if getattr(settings, name) != RECIPE[name]]
+
+
+def fastest_loop(settings: argparse.Namespace) -> str:
+    """The loop of a new run that asks for none."""
+    return "plain" if _own_steps(settings) else "ragged"
 
 
 def first_params(
@@ -158,7 +172,8 @@ def first_params(
 ) -> fnnet.Params:
     """A network to begin with."""
     scheme = settings.scheme if settings.scheme in VARIANCES else None
-    params = fnnet.init_params(rng, sizes, dtype, activation=settings.activation, scheme=scheme)
+    kinds = {"activation": settings.activation, "output": settings.output}
+    params = fnnet.init_params(rng, sizes, dtype, scheme=scheme, **kinds)
     if settings.scheme != UNIT_NORMAL:
         return params
     return fnnet.tree_map(lambda leaf: rng.standard_normal(leaf.shape).astype(leaf.dtype), params)
@@ -180,6 +195,24 @@ def weighted(settings: argparse.Namespace, split: fnnet.Split, classes: int) -> 
         raise UsageError("--class-weights needs one class for each image")
     weights = fnnet.class_weights(split.y, classes)
     return fnnet.Split(split.x, split.y, weights, split.divisor)
+
+
+def labelled(settings: argparse.Namespace, split: fnnet.Split, classes: int) -> fnnet.Split:
+    """The split with its labels as the output takes them: of all but softmax zeros and ones."""
+    if settings.output == "softmax":
+        return split
+    y = fnnet.smooth_labels(split.y, classes, 0)
+    return fnnet.Split(split.x, y, split.weights, split.divisor)
+
+
+def evaluated(
+    settings: argparse.Namespace, params: fnnet.Params, split: fnnet.Split, classes: int
+) -> fnnet.Evaluation:
+    """The loss of the network's own output; accuracy and confusion of the largest logit's class."""
+    own = fnnet.evaluate(params, labelled(settings, split, classes))
+    if settings.output == "softmax":
+        return own
+    return replace(fnnet.evaluate(replace(params, output="softmax"), split), loss=own.loss)
 
 
 def schedule_of(settings: argparse.Namespace, steps: int) -> Schedule:
@@ -238,12 +271,18 @@ def with_average(checkpoint: fnnet.Checkpoint[Any]) -> Averaged:
     return Averaged(checkpoint.state, unravel(checkpoint.extra[AVERAGE]))
 
 
-def of_average(
-    record: fnnet.Epoch[Any], train: fnnet.Split, held_out: fnnet.Split
+def remeasured(
+    settings: argparse.Namespace,
+    record: fnnet.Epoch[Any],
+    train: fnnet.Split,
+    held_out: fnnet.Split,
+    classes: int,
 ) -> fnnet.Epoch[Any]:
-    """The record with the figures of the average, which is what the run is for."""
-    average = record.state.average
-    on_train, on_held_out = (fnnet.evaluate(average, split) for split in (train, held_out))
+    """The record with the figures of `evaluated`, of the average where there is one."""
+    params = record.state.average if settings.average else record.state.params
+    on_train, on_held_out = (
+        evaluated(settings, params, split, classes) for split in (train, held_out)
+    )
     metrics = replace(
         record.metrics,
         train_loss=on_train.loss,
@@ -262,5 +301,4 @@ def with_state(checkpoint: fnnet.Checkpoint[Any], state: Any) -> fnnet.Checkpoin
 
 def is_plain(settings: argparse.Namespace) -> bool:
     """Whether the steps are those of `fnnet.train` without further ado."""
-    names = (*STEPS, "distort", "loop")
-    return all(getattr(settings, name) == RECIPE[name] for name in names)
+    return settings.loop == "plain" and not _own_steps(settings)

@@ -168,6 +168,7 @@ def check_settings(
     found["dtype"] = str(state.params.layers[0].w.dtype)
     found["optimizer"] = {kind: name for name, kind in optimizers().items()}[type(state)]
     found["activation"] = getattr(state.params.activation, "name", state.params.activation)
+    found["output"] = state.params.output
     found |= {name: getattr(state, name) for name in NUMBERS if hasattr(state, name)}
     held = [name for name in names if name not in MAY_CHANGE]
     for name in held:

@@ -21,7 +21,7 @@ Body: TypeAlias = Mapping[str, Any]
 Answer: TypeAlias = dict[str, Any]
 
 MOST_STROKES, MOST_POINTS = 500, 10_000
-MOMENT = 0.12  # seconds that a request trains, unless an epoch ends before
+MOMENT = 0.12  # seconds that a request trains or evaluates, unless an epoch ends before
 SHOWN_UNITS = 24  # hidden units whose weights change before your eyes
 SHOWN_IMAGES = 10
 
@@ -32,7 +32,12 @@ def opened(pages: Pages) -> Answer:
 
 
 def choices(page: Page, body: Body, shelf: Shelf) -> Answer:
-    """What there is to choose from for a run, and the settings to begin with."""
+    """What there is to choose from for a run, and the settings to begin with.
+
+    Nothing, as long as data sets are being loaded: the page asks again.
+    """
+    if not shelf.ready(MOMENT):
+        return {}
     return {
         "settings": asdict(learning.Settings()),
         "choices": {
@@ -77,10 +82,11 @@ def strokes_of(body: Body) -> list[Points]:
     strokes = []
     for stroke in given:
         try:
-            points = np.array(stroke, np.float64)
+            points = np.array(stroke)
         except (TypeError, ValueError, OverflowError):
             points = np.empty(0)
-        if points.ndim != 2 or points.shape[1] != 2 or not np.all(np.abs(points) <= 3):
+        numbers = points.ndim == 2 and points.shape[1] == 2 and points.dtype.kind in "if"
+        if not numbers or not np.all(np.abs(points) <= 3):
             raise ValueError("strokes must be lists of points [x, y], numbers from -3 to 3")
         strokes.append(points.astype(np.float32))
     if sum(map(len, strokes)) > MOST_POINTS:
@@ -133,11 +139,13 @@ def reset(page: Page, body: Body, shelf: Shelf) -> Answer:
 
 def begin(page: Page, body: Body, shelf: Shelf) -> Answer:
     """A run before its first step: where it is rewound to, too."""
+    if not shelf.ready(MOMENT):
+        raise ValueError("data sets are being loaded: ask for the choices first")
     settings = learning.settings_of(object_of(body, "settings"), shelf)
     data = shelf[settings.data]
     steps = learning.run(settings, data)
-    first = next(steps)
-    page.run = Run(settings, data, steps, first, [first.metrics] if first.metrics else [])
+    page.run = Run(settings, data, steps, next(steps), [])
+    _train(page.run, time.monotonic() + MOMENT)
     images = _shown(data)
     shape = images.x.shape[1:]
     known = {"shape": list(shape), "images": [thinking.pixels(np.asarray(i)) for i in images.x]}
@@ -161,26 +169,26 @@ def _shown(data: fnnet.Dataset) -> fnnet.Split:
 
 
 def advance(page: Page, body: Body, shelf: Shelf) -> Answer:
-    """A moment of training: it ends with the epoch, if not before."""
+    """A moment of training or evaluation: it ends with a row of the history, if not before."""
     if page.run is None:
         raise ValueError("there is no run: begin one")
     known = whole(body, "known", 10**9)
     try:
-        with np.errstate(all="ignore"):  # a run that diverges says so itself
-            _train(page.run, time.monotonic() + MOMENT)
+        _train(page.run, time.monotonic() + MOMENT)
     except fnnet.DivergenceError as error:
         return {**standing(page.run, known), "ended": str(error)}
     return standing(page.run, known)
 
 
 def _train(run: Run, until: float) -> None:
-    """Steps of a run, up to a time or the end of the epoch."""
-    for progress in run.steps:
-        run.last = progress
-        if progress.metrics is not None:
-            run.history.append(progress.metrics)
-        if progress.metrics is not None or time.monotonic() > until:
-            break
+    """Steps of a run, up to a time or the next row of its history."""
+    with np.errstate(all="ignore"):  # a run that diverges says so itself
+        for progress in run.steps:
+            run.last = progress
+            if progress.metrics is not None:
+                run.history.append(progress.metrics)
+            if progress.metrics is not None or time.monotonic() > until:
+                break
 
 
 def standing(run: Run, known: int) -> Answer:
@@ -196,6 +204,7 @@ def standing(run: Run, known: int) -> Answer:
     return {
         "epoch": run.last.epoch,
         "share": round(run.last.share, 3),
+        "measured": round(run.last.measured, 3),
         "history": rows,
         "weights": thinking.pictures(np.nan_to_num(params.layers[0].w[:, :SHOWN_UNITS])),
         "logits": [thinking.numbers(z) for z in logits] if good else None,
@@ -218,15 +227,22 @@ def use(page: Page, body: Body, shelf: Shelf) -> Answer:
     """Draw for the network of the run, or for the one that the page began with."""
     source = body.get("source")
     if source == "run" and page.run is not None:
-        params, data = page.run.last.state.params, page.run.data
-        accuracy = fnnet.evaluate(params, data.test).accuracy
-        page.use(thinking.from_run(params, data, accuracy))
+        page.use(_network_of(page.run))
     elif source == "first":
         page.use(page.first)
     else:
         raise ValueError(f"source must be 'first', or 'run' where there is one, got {source!r:.60}")
     page.image = None
     return {"network": thinking.described(page.network)}
+
+
+def _network_of(run: Run) -> thinking.Network:
+    """The network of a run: within an epoch, too few test images are read to make anyone wait."""
+    params, test, row = run.last.state.params, run.data.test, run.last.metrics
+    some = test[: learning.PIECE]
+    if row is not None:
+        return thinking.from_run(params, run.data, row.test_accuracy, len(test))
+    return thinking.from_run(params, run.data, fnnet.evaluate(params, some).accuracy, len(some))
 
 
 ROUTES: dict[str, Callable[[Page, Body, Shelf], Answer]] = {

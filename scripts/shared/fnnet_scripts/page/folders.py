@@ -8,7 +8,7 @@ import numpy as np
 
 import fnnet
 from fnnet.pictures import FORMS, open_picture, read_picture
-from fnnet_scripts.options import one_line
+from fnnet_scripts.options import counted, one_line
 
 EVERY = 5  # of a class, one picture of so many is for the test set
 MOST = 20_000  # pictures
@@ -51,8 +51,8 @@ def read_folder(path: str | Path) -> fnnet.Dataset:
 
 
 def _images(folder: Path) -> list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]:
-    images = []
-    for path in sorted(folder.iterdir())[:MOST]:
+    images, paths = [], sorted(folder.iterdir())[:MOST]
+    for path in counted(paths, len(paths), f"picture of {one_line(folder.name)[:40]}"):
         try:
             reading = read_picture(open_picture(path), FORMS["mnist"])
         except (OSError, ValueError):

@@ -7,9 +7,9 @@ no further costs nothing. `as_python` writes the lines that make the same run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,9 +21,12 @@ from fnnet.optimizers.states import OPTIMIZERS as REGISTERED
 from fnnet.optimizers.states import State
 from fnnet_scripts.recipes import optimizers
 
+Part: TypeAlias = tuple[fnnet.Evaluation, int]  # of so many images
+
 OPTIMIZERS = {name: REGISTERED[kind].init for name, kind in optimizers().items()}
 WIDEST, DEEPEST = 512, 4
-LARGEST_BATCH, LARGEST_SEED = 4096, 2**32 - 1
+LARGEST_BATCH, LARGEST_SEED = 1024, 2**32 - 1  # a larger batch's step would take too long
+PIECE = 2048  # images that are evaluated at once, so that no question waits for all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def settings_of(values: Mapping[str, Any], data: Mapping[str, Any]) -> Settings:
 
     def number(name: str, most: float) -> float:
         value = values.get(name)
-        if type(value) not in (int, float) or not 0 <= float(value) <= most:  # type: ignore[arg-type]  # it is a number by then
+        if type(value) not in (int, float) or not 0 <= value <= most:  # type: ignore[operator]  # it is a number by then
             raise ValueError(f"{name} must be a number from 0 to {most:g}, got {value!r:.60}")
         return float(value)  # type: ignore[arg-type]  # as above
 
@@ -92,17 +95,19 @@ class Progress:
     state : the optimizer
     epoch : number of whole epochs done
     share : of the epoch that is being trained, in [0, 1)
-    metrics : after a whole epoch and before the first one, else None
+    metrics : after a whole epoch and before the first one, when all images are evaluated; else None
+    measured : share of the images that are evaluated by now, in [0, 1); 0 where none are to be
     """
 
     state: State
     epoch: int
-    share: float
-    metrics: fnnet.Metrics | None
+    share: float = 0.0
+    metrics: fnnet.Metrics | None = None
+    measured: float = 0.0
 
 
 def run(settings: Settings, data: fnnet.Dataset) -> Iterator[Progress]:
-    """A run without end, from its first weights on; the first progress is that before any step.
+    """A run without end, from its first weights on; before any step they are evaluated.
 
     Raises
     ------
@@ -116,19 +121,20 @@ def run(settings: Settings, data: fnnet.Dataset) -> Iterator[Progress]:
     gradient = _gradient(settings, rng)
     steps = math.ceil(len(data.train) / settings.batch)
     epoch = 0
-    yield Progress(state, 0, 0.0, measured(state.params, data, 0))
+    yield from _evaluated(state, data, 0)
     while True:
         for i, (x, y) in enumerate(fnnet.batches(rng, data.train, settings.batch), 1):
             state, loss = fnnet.train_step(state, x, y, gradient=gradient)
             if not math.isfinite(loss):
                 raise fnnet.DivergenceError(f"the loss was {loss}", epoch + 1, i)
             if i < steps:
-                yield Progress(state, epoch, i / steps, None)
+                yield Progress(state, epoch, i / steps)
         epoch += 1
-        metrics = measured(state.params, data, epoch)
-        if not math.isfinite(metrics.train_loss):
-            raise fnnet.DivergenceError(f"the loss was {metrics.train_loss}", epoch, steps)
-        yield Progress(state, epoch, 0.0, metrics)
+        for progress in _evaluated(state, data, epoch):
+            row = progress.metrics
+            if row is not None and not math.isfinite(row.train_loss):
+                raise fnnet.DivergenceError(f"the loss was {row.train_loss}", epoch, steps)
+            yield progress
 
 
 def _gradient(
@@ -144,10 +150,27 @@ def _gradient(
     return gradient
 
 
-def measured(params: fnnet.Params, data: fnnet.Dataset, epoch: int) -> fnnet.Metrics:
-    """A row of the run's history."""
-    train, test = fnnet.evaluate(params, data.train), fnnet.evaluate(params, data.test)
-    return fnnet.Metrics(epoch, train.loss, train.accuracy, test.loss, test.accuracy, 0.0)
+def _evaluated(state: State, data: fnnet.Dataset, epoch: int) -> Iterator[Progress]:
+    """An evaluation piece by piece; the last progress has its row of the run's history."""
+    total, done = len(data.train) + len(data.test), 0
+    parts: tuple[list[Part], list[Part]] = ([], [])
+    for split, found in zip((data.train, data.test), parts, strict=True):
+        for start in range(0, len(split), PIECE):
+            yield Progress(state, epoch, measured=done / total)
+            piece = split[start : start + PIECE]
+            found.append((fnnet.evaluate(state.params, piece), len(piece)))
+            done += len(piece)
+    (train_loss, train_accuracy), (test_loss, test_accuracy) = map(_means, parts)
+    row = fnnet.Metrics(epoch, train_loss, train_accuracy, test_loss, test_accuracy, 0.0)
+    yield Progress(state, epoch, metrics=row)
+
+
+def _means(parts: Sequence[Part]) -> tuple[float, float]:
+    """Loss and accuracy on all images, from those on pieces of them."""
+    if len(parts) == 1:  # to the last bit
+        return parts[0][0].loss, parts[0][0].accuracy
+    count = sum(n for _, n in parts)
+    return sum(e.loss * n for e, n in parts) / count, sum(e.accuracy * n for e, n in parts) / count
 
 
 def as_python(settings: Settings, epochs: int, load: str) -> str:

@@ -122,6 +122,8 @@ class Shelf(Mapping[str, fnnet.Dataset]):
 
     def __init__(self, directory: str | None = None, own: str | None = None) -> None:
         self._lock = threading.RLock()
+        self._beginning = threading.Lock()
+        self._loading: threading.Thread | None = None
         self._loads: dict[str, tuple[str, Callable[[], fnnet.Dataset]]] = {}
         self._loaded: dict[str, fnnet.Dataset] = {}
         for name in ("digits", *(name for name in NAMES if name != "digits")):
@@ -130,6 +132,15 @@ class Shelf(Mapping[str, fnnet.Dataset]):
         if own is not None:
             self._loads[OWN] = (f"read_folder({own!r})", lambda: read_folder(own))
             self._loaded[OWN] = read_folder(own)  # what is wrong with it is said at once
+
+    def ready(self, seconds: float) -> bool:
+        """Whether all is loaded: it is loaded in the background, and waited for this long."""
+        with self._beginning:
+            if self._loading is None:
+                self._loading = threading.Thread(target=self.__len__, daemon=True)
+                self._loading.start()
+        self._loading.join(seconds)
+        return not self._loading.is_alive()
 
     def __getitem__(self, name: str) -> fnnet.Dataset:
         with self._lock:

@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any
 
 from fnnet_scripts.options import one_line
-from fnnet_scripts.page import api
+from fnnet_scripts.page import api, line
 from fnnet_scripts.page.pages import Full, Gone, Pages, Shelf
 
 HOST = "127.0.0.1"
@@ -31,6 +32,11 @@ FILES = {
         for name in ("app", "asking", "charts", "drawing", "showing", "training")
     },
 }
+GONE = "this page was left alone for long, or draw.py was started anew: load the page again"
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"too many connections are open: close pages\n"
+)
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; "
@@ -55,18 +61,19 @@ class Timely(io.RawIOBase):
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.deadline: float | None = None
+        self.patience = IN_TIME  # until the first request begins; later ones may take longer
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = KEPT if self.deadline is None else self.deadline - time.monotonic()
+        left = self.patience if self.deadline is None else self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("too slow")
         self.connection.settimeout(left)
         count = self.connection.recv_into(buffer)
         if self.deadline is None:
-            self.deadline = time.monotonic() + IN_TIME
+            self.deadline, self.patience = time.monotonic() + IN_TIME, KEPT
         self.connection.settimeout(IN_TIME)  # of the answer
         return count
 
@@ -86,6 +93,10 @@ class Handler(BaseHTTPRequestHandler):
         self.arriving = Timely(self.connection)
         self.rfile = io.BufferedReader(self.arriving)
 
+    def finish(self) -> None:
+        with suppress(OSError):  # the other side went away before its answer
+            super().finish()
+
     def handle_one_request(self) -> None:
         self.arriving.deadline = None
         try:
@@ -94,9 +105,13 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_GET(self) -> None:
-        self.answer(self.file)
+        if self.path == "/line":
+            self.line()
+        else:
+            self.answer(self.file)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.answer(self.file)
 
     def do_POST(self) -> None:
         self.answer(self.api)
@@ -106,11 +121,16 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.check()
             kind, content = work()
-            status = 200
         except Refused as error:
-            self.close_connection = True  # a body may not have been read
-            status, kind = error.status, "text/plain; charset=utf-8"
-            content = one_line(error.why).encode() + b"\n"
+            self.refuse(error)
+        else:
+            self.send(200, kind, content)
+
+    def refuse(self, error: Refused) -> None:
+        self.close_connection = True  # a body may not have been read
+        self.send(error.status, "text/plain; charset=utf-8", one_line(error.why).encode() + b"\n")
+
+    def send(self, status: int, kind: str, content: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
@@ -121,6 +141,49 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+    def line(self) -> None:
+        """Questions on a line that stays open, each answered before the next one is read."""
+        try:
+            self.check()
+            key = self.upgrade()
+        except Refused as error:
+            return self.refuse(error)
+        self.close_connection = True  # after the line there is no other request
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", key)
+        self.end_headers()
+        self.wfile.flush()
+        try:
+            while True:
+                self.arriving.deadline = None
+                self.wfile.write(line.frame(self.spoken()))
+                self.wfile.flush()
+        except line.Ended as end:
+            self.wfile.write(line.frame(end.code.to_bytes(2, "big"), line.CLOSE))
+
+    def upgrade(self) -> str:
+        """What shows a browser that a line can be opened; only our own page may open one."""
+        websocket = self.headers.get("Upgrade", "").lower() == "websocket"
+        if not websocket or "Origin" not in self.headers or self.request_version != "HTTP/1.1":
+            raise Refused(400, "a line must be a WebSocket that this server's page opens")
+        if self.headers.get("Sec-WebSocket-Version") != "13":
+            raise Refused(400, "a line must be a WebSocket of version 13")
+        try:
+            return line.accepted(self.headers.get("Sec-WebSocket-Key", ""))
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+
+    def spoken(self) -> bytes:
+        """The answer to the next message of a line, or why there is none."""
+        content = line.message(self.rfile, self.wfile, LARGEST)
+        try:
+            body = parsed(content)
+            return self.result(str(body.get("name")), body)
+        except Refused as error:
+            return json.dumps({"refused": one_line(error.why)}).encode()
 
     def check(self) -> None:
         """Refuse pages of others: a name that was pointed here, or a script from elsewhere."""
@@ -134,6 +197,12 @@ class Handler(BaseHTTPRequestHandler):
             if origin.lower() not in {f"http://{host}" for host in ours}:
                 raise Refused(403, "this server answers its own page alone")
 
+        lengths = self.headers.get_all("Content-Length") or []
+        if "Transfer-Encoding" in self.headers or len(lengths) > 1:
+            raise Refused(400, "the request must say once how long its body is (Content-Length)")
+        if self.command != "POST" and lengths not in ([], ["0"]):
+            raise Refused(400, "such a request has no body")
+
     def file(self) -> tuple[str, bytes]:
         path = self.path.partition("?")[0]
         if path not in FILES:
@@ -146,15 +215,19 @@ class Handler(BaseHTTPRequestHandler):
         body = self.body()
         if path != "/api":
             raise Refused(404, "there is no such request")
+        return "application/json", self.result(name, body)
+
+    def result(self, name: str, body: dict[str, Any]) -> bytes:
+        """The answer to a request of a page, as JSON."""
         try:
             result = self.server.result(name, body)
         except Gone:
-            raise Refused(410, "this page was left alone for long: load it again") from None
+            raise Refused(410, GONE) from None
         except Full:
             raise Refused(503, "too many pages are open: close one") from None
         except (ValueError, TypeError, ArithmeticError) as error:
             raise Refused(400, str(error)) from None
-        return "application/json", json.dumps(result, separators=(",", ":")).encode()
+        return json.dumps(result, separators=(",", ":")).encode()
 
     def body(self) -> dict[str, Any]:
         """The request's body: an object of JSON."""
@@ -168,13 +241,7 @@ class Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(int(length))
         if len(content) < int(length):
             raise Refused(400, "the body is cut short")
-        try:
-            value = json.loads(content, parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            raise Refused(400, "the body must be JSON") from None
-        if not isinstance(value, dict):
-            raise Refused(400, "the body must be an object of JSON")
-        return value
+        return parsed(content)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Errors of the protocol itself, in one line, too."""
@@ -191,6 +258,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing is logged: the page says what goes wrong."""
+
+
+def parsed(content: bytes) -> dict[str, Any]:
+    """What is asked for: an object of JSON."""
+    try:
+        value = json.loads(content, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body must be JSON") from None
+    if not isinstance(value, dict):
+        raise Refused(400, "the body must be an object of JSON")
+    return value
 
 
 def _no_number(text: str) -> None:
@@ -237,6 +315,8 @@ class Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self.room.acquire(blocking=False):
+            with suppress(OSError):
+                request.sendall(BUSY)
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)

@@ -7,6 +7,7 @@ never much thinner or thicker than that of the training images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -90,16 +91,26 @@ def drawn(starts: Points, ends: Points, pen: float, side: int) -> Plane:
     side : rows and columns
     """
     middle = np.float32(side / 2)
+    across, down = (_within(starts[:, i], ends[:, i], pen / 2 + 0.5, side) for i in (0, 1))
     places = np.arange(side, dtype=np.float32) + np.float32(0.5) - middle
-    x, y = np.tile(places, side), np.repeat(places, side)
+    x, y = (each.ravel() for each in np.meshgrid(places[across], places[down]))
     pixels = np.stack([x, y, x * x + y * y, np.ones_like(x)])
-    nearest = np.full(side * side, np.inf, np.float32)
+    nearest = np.full(x.size, np.inf, np.float32)
     for first in range(0, len(starts), AT_ONCE):
         a, b = starts[first : first + AT_ONCE], ends[first : first + AT_ONCE]
         np.minimum(nearest, _squares(a - middle, b - a, pixels).min(axis=0), out=nearest)
     distance = np.sqrt(np.maximum(nearest, 0))
-    ink: Plane = (np.float32(pen / 2 + 0.5) - distance).clip(0, 1)
-    return ink.reshape(side, side)
+    ink: Plane = np.zeros((side, side), np.float32)
+    reached = (np.float32(pen / 2 + 0.5) - distance).clip(0, 1)
+    ink[down, across] = reached.reshape(ink[down, across].shape)
+    return ink
+
+
+def _within(starts: Points, ends: Points, reach: float, side: int) -> slice:
+    """Columns, or rows, that ink can reach; the others stay paper."""
+    low = min(float(starts.min()), float(ends.min())) - reach
+    high = max(float(starts.max()), float(ends.max())) + reach
+    return slice(max(0, math.floor(low)), max(0, min(side, math.ceil(high))))
 
 
 def _squares(a: Points, along: Points, pixels: Plane) -> Plane:

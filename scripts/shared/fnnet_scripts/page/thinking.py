@@ -20,6 +20,7 @@ from fnnet.params import widths
 from fnnet.pictures.forms import Form, form_of
 from fnnet_scripts.embedded import described as what_it_knows
 from fnnet_scripts.embedded import load_embedded
+from fnnet_scripts.page.folders import OWN
 from fnnet_scripts.page.strokes import Image
 from fnnet_scripts.wording import dashed
 
@@ -84,12 +85,14 @@ def from_checkpoint(path: Path, data: Mapping[str, fnnet.Dataset]) -> Network:
     return Network(params, form, classes, about, _examples(known))
 
 
-def from_run(params: fnnet.Params, data: fnnet.Dataset, accuracy: float) -> Network:
-    """The network of a run on this page."""
+def from_run(params: fnnet.Params, data: fnnet.Dataset, accuracy: float, read: int) -> Network:
+    """The network of a run on this page, and the accuracy on the first test images that it read."""
     _check(params, "this run")
+    name = "your own pictures" if data.name == OWN else data.name
+    first = f"the first {read:,} of " if read < len(data.test) else ""
     about = (
-        f"{dashed(widths(params))}, trained on this page ({data.name}): "
-        f"it reads {share(accuracy)} of {len(data.test):,} test images"
+        f"{dashed(widths(params))}, trained on this page ({name}): "
+        f"it reads {share(accuracy)} of {first}{len(data.test):,} test images"
     )
     form = form_of(data.name, data.train.x.shape[-1])
     return Network(params, form, data.classes, about, _examples(data))
@@ -150,6 +153,11 @@ def numbers(values: npt.ArrayLike) -> list[float]:
     return rounded
 
 
+def floats(values: FloatArray) -> str:
+    """Many numbers as the bytes of float32, which costs less than their digits."""
+    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
+
+
 def inputs(image: Image) -> FloatArray:
     """(1, d): an image as the network takes it."""
     return fnnet.as_inputs(image[None])
@@ -166,7 +174,7 @@ def answer(params: fnnet.Params, image: Image) -> dict[str, Any]:
     return {
         "image": pixels(image),
         "blank": not image.any(),
-        "hidden": [numbers(h) for h in layers],
+        "hidden": [floats(h) for h in layers],
         "logits": numbers(logits),
         "probabilities": [round(float(p), 6) for p in fnnet.softmax(logits)[0]],
     }

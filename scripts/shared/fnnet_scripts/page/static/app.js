@@ -15,6 +15,7 @@ export function show(name, remember = true) {
     document.getElementById(each).hidden = each !== name;
   }
   hidePop();
+  scrollTo(0, 0); // each half begins with what one does there
   halves[name].shown();
   if (remember) {
     const address = new URL(location);

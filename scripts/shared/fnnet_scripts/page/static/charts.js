@@ -56,8 +56,8 @@ export function drawChart(canvas, title, rows, kept, columns, bounds) {
       c.fill();
     }
   };
-  line(kept, columns[0], colour("--grey"), [4, 4]);
-  line(kept, columns[1], colour("--grey"), []);
+  line(kept, columns[0], colour("--kept"), [4, 4]);
+  line(kept, columns[1], colour("--kept"), []);
   line(rows, columns[0], colour("--orange"), [4, 4]);
   line(rows, columns[1], colour("--blue"), []);
 }

@@ -1,8 +1,9 @@
 // Draw: strokes, what the network makes of them, lessons.
 
-import { ask, attempt } from "./asking.js";
+import { ask, askAtOnce, attempt } from "./asking.js";
 import {
-  bytes, drawInk, drawUnits, drawWeights, element, formula, hidePop, number, percent, showPop,
+  bytes, drawInk, drawUnits, drawWeights, element, floats, formula, hidePop, inkImage, number, percent,
+  showPop,
 } from "./showing.js";
 
 const at = (id) => document.getElementById(id);
@@ -12,7 +13,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 
 let network = null;
 let strokes = [], base = null, current = null;
-let answer = null, label = null;
+let answer = null, hidden = [], label = null;
 let asking = false, since = null; // since: when what was drawn last began to wait
 
 export function begin(described, own = false) {
@@ -25,7 +26,7 @@ export function begin(described, own = false) {
   at("examples").replaceChildren(...network.examples.slice(0, 20).map(example));
   at("start-from").hidden = !network.examples.length;
   const short = network.classes.every((name) => name.length < 3);
-  bars.classList.toggle("short", short);
+  for (const each of [bars, at("verdict")]) each.classList.toggle("short", short);
   at("bars").replaceChildren(...network.classes.map(bar));
   at("labels").classList.toggle("long", !short);
   at("hint").textContent = invitation();
@@ -34,6 +35,7 @@ export function begin(described, own = false) {
   if (!network.columns.length) at("hidden").textContent = "This network has none.";
   at("reset").disabled = true;
   at("lesson").textContent = "\u00a0";
+  document.querySelector("#draw .flow").classList.remove("loading");
   paint();
   changed();
 }
@@ -47,8 +49,7 @@ export function shown() {
 const invitation = () =>
   network.classes.every((name) => /^\d$/.test(name)) ? "Draw a digit" : "Draw something";
 
-function place(event) {
-  const box = canvas.getBoundingClientRect();
+function place(event, box) {
   return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]
     .map((v) => Math.round(Math.min(2, Math.max(-1, v)) * 1e4) / 1e4);
 }
@@ -56,16 +57,19 @@ function place(event) {
 canvas.addEventListener("pointerdown", (event) => {
   if (event.button !== 0 || current) return;
   canvas.setPointerCapture(event.pointerId);
-  current = { id: event.pointerId, points: [place(event)] };
+  const box = canvas.getBoundingClientRect(); // which stays where it is for a stroke
+  current = { id: event.pointerId, box, points: [place(event, box)] };
   strokes.push(current.points);
   keys = false;
   paint();
   changed(event);
 });
-canvas.addEventListener("pointermove", (event) => {
+// Raw updates come at once, where a browser has them, and not with the next frame.
+const moved = "onpointerrawupdate" in canvas ? "pointerrawupdate" : "pointermove";
+canvas.addEventListener(moved, (event) => {
   if (current?.id !== event.pointerId) return;
   const events = event.getCoalescedEvents?.() ?? [], from = current.points.length - 1;
-  for (const each of events.length ? events : [event]) current.points.push(place(each));
+  for (const each of events.length ? events : [event]) current.points.push(place(each, current.box));
   ink(current.points.slice(from));
   changed(event);
 });
@@ -190,23 +194,21 @@ async function follow() {
   while (since !== null) {
     const start = since;
     since = null;
-    const result = await attempt(() => ask("see", { strokes, width: width(), base }));
-    if (result) {
-      show(result);
+    await attempt(async () => {
+      show(await askAtOnce("see", { strokes, width: width(), base }));
       performance.measure("stroke to bars", { start });
       performance.clearMeasures(); // whoever observes them has them
-    }
+    });
   }
   asking = false;
   bars.setAttribute("aria-busy", false);
 }
 
 function example(text, i) {
-  const image = element("canvas", { className: "pixels" });
-  drawInk(image, bytes(text), network.side);
   const name = network.classes[network.labels[i]];
+  const image = inkImage(bytes(text), network.side);
   const button = element("button", { title: `A test image: ${name}` }, image);
-  button.setAttribute("aria-label", `Test image: ${name}`);
+  button.setAttribute("aria-label", `Test image ${i + 1}: ${name}`);
   button.addEventListener("click", () => {
     strokes = [];
     base = i;
@@ -223,7 +225,7 @@ function bar(name) {
   const row = element("tr", {}, element("th", { scope: "row", title: name }, name));
   const track = element("div", { className: "track" },
     element("div", { className: "fill" }), element("span"));
-  row.append(element("td", {}, track), element("td"));
+  row.append(element("td", {}, track), element("td", {}, element("span")));
   return row;
 }
 
@@ -241,11 +243,11 @@ function show(result) {
   const from = low - 0.05 * (high - low), reach = high - from || 1;
   [...at("bars").rows].forEach((row, k) => {
     const share = blank ? 0 : (logits[k] - from) / reach;
-    row.querySelector(".fill").style.width = `${100 * share}%`;
+    row.querySelector(".fill").style.transform = `scaleX(${share})`;
     const value = row.querySelector("span");
     write(value, blank ? "" : number(logits[k]));
-    value.style.left = `calc(${share < 0.3 ? 100 * share : 0}% + 5px)`;
-    write(row.cells[2], blank ? "" : percent(p[k]));
+    value.style.transform = `translateX(${share < 0.3 ? 100 * share : 0}%)`;
+    write(row.cells[2].firstChild, blank ? "" : percent(p[k]));
     row.classList.toggle("guess", !blank && k === guess);
     row.classList.toggle("wrong", !blank && k === guess && label !== null && label !== guess);
     row.classList.toggle("true", !blank && k === label);
@@ -254,9 +256,10 @@ function show(result) {
   const sure = p[guess] > 0.9 ? "" : p[guess] > 0.5 ? ", perhaps" : ", hardly sure";
   const text = blank ? `${invitation()}.` : `${network.classes[guess]}${sure} (${percent(p[guess])})`;
   write(at("verdict"), text);
-  result.hidden.forEach((values, i) => {
+  hidden = result.hidden.map((text) => blank ? new Float32Array(floats(text).length) : floats(text));
+  hidden.forEach((values, i) => {
     const grid = at("hidden").children[i].querySelector("canvas");
-    drawUnits(grid, blank ? values.map(() => 0) : values, network.columns[i], dark.matches);
+    drawUnits(grid, values, network.columns[i], dark.matches);
   });
   for (const button of at("labels").children) button.disabled = blank;
 }
@@ -289,7 +292,7 @@ function layer(columns, i) {
     drawWeights(picture, bytes(found.weights), found.columns);
     const box = grid.getBoundingClientRect(), size = box.width / columns;
     const left = box.left + column * size, top = box.top + row * size;
-    const h = answer?.blank ? 0 : answer?.hidden[i][unit] ?? 0;
+    const h = hidden[i]?.[unit] ?? 0;
     showPop({ left, top, bottom: top + size }, element("div", { className: "unit" }, picture,
       element("div", {}, element("p", { className: "name" }, `Unit ${unit} of layer ${i + 1}`),
         element("p", {}, `Its activation is ${h.toFixed(2)}.`),

@@ -6,6 +6,8 @@ export function bytes(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 }
 
+export const floats = (text) => new Float32Array(bytes(text).buffer);
+
 export function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -13,6 +15,13 @@ export function colour(name) {
 // Ink on white paper.
 export function drawInk(canvas, ink, columns) {
   fill(canvas, ink.length, columns, () => [0, 0, 0], (i) => ink[i] / 255);
+}
+
+// The same as an image: unlike a canvas it is not drawn anew in every frame.
+export function inkImage(ink, columns, alt = "") {
+  const canvas = element("canvas");
+  drawInk(canvas, ink, columns);
+  return element("img", { className: "pixels", src: canvas.toDataURL(), alt });
 }
 
 // Signed bytes: blue is positive, red negative, white zero.
@@ -66,7 +75,7 @@ export function percent(p) {
 }
 
 export function number(v) {
-  return v.toFixed(Math.abs(v) < 99.95 ? 1 : 0).replace("-", "−");
+  return v.toFixed(Math.abs(v) < 99.95 ? 1 : 0).replace(/^-0\.0$/, "0.0").replace("-", "−");
 }
 
 const pop = document.getElementById("pop");

@@ -2,7 +2,7 @@
 
 import { ask, attempt, say } from "./asking.js";
 import { drawChart, drawMinis, fromZero, upToOne } from "./charts.js";
-import { bytes, drawInk, drawWeights, element, percent } from "./showing.js";
+import { bytes, drawWeights, element, inkImage, percent } from "./showing.js";
 
 const at = (id) => document.getElementById(id);
 const form = at("settings");
@@ -12,7 +12,9 @@ const WHOLE = ["width", "depth", "batch", "seed"], NUMBERS = ["rate", "dropout"]
 
 let choices = null, loading = null;
 let run = null, last = null, kept = null;
-let running = false, busy = false, onUse = null;
+let onUse = null;
+let goal = 0, driving = false; // goal: rows of the history that are wanted, the first one before any step
+const running = () => goal > 1;
 
 export function begin(use) {
   onUse = use;
@@ -24,13 +26,14 @@ export function shown() {
 }
 
 async function load() {
-  choices = await ask("choices");
+  at("standing").textContent = "Loading data sets …";
+  do choices = await ask("choices"); while (!choices.choices);
   for (const [name, values] of Object.entries(choices.choices)) {
     form.elements[name].replaceChildren(...values.map((v) => element("option", { value: v }, v)));
   }
   for (const [name, most] of Object.entries(choices.limits)) form.elements[name].max = most;
   const given = new URL(location).searchParams;
-  let wrong = "";
+  const wrong = [];
   for (const [name, value] of Object.entries(choices.settings)) {
     const field = form.elements[name], wanted = given.get(name);
     field.value = value;
@@ -38,11 +41,12 @@ async function load() {
     field.value = wanted;
     if (field.value !== wanted || !field.checkValidity()) {
       field.value = value;
-      wrong = `The address says ${name} = ${wanted.slice(0, 40)}, which is not to be had here.`;
+      wrong.push(`${name} = ${wanted.slice(0, 40)}`);
     }
   }
+  if (!at("train").hidden) inAddress();
   await rewind();
-  if (wrong) say(wrong);
+  if (wrong.length) say(`The address asks for what is not to be had here: ${wrong.join(", ")}.`);
 }
 
 function settings() {
@@ -58,13 +62,17 @@ export function remember(address) {
   for (const { name, value } of form.elements) address.searchParams.set(name, value);
 }
 
+function inAddress() {
+  const address = new URL(location);
+  remember(address);
+  history.replaceState(null, "", address);
+}
+
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("change", () => {
   if (!form.reportValidity()) return;
   stop();
-  const address = new URL(location);
-  remember(address);
-  history.replaceState(null, "", address);
+  inAddress();
   attempt(rewind);
 });
 
@@ -79,9 +87,9 @@ function rewind() {
 }
 
 async function fresh() {
-  stop();
   say("");
-  while (busy) await new Promise((done) => setTimeout(done, 10));
+  goal = 0;
+  while (driving) await new Promise((done) => setTimeout(done, 10));
   const chosen = settings();
   run = { settings: chosen, ...(await ask("begin", { settings: chosen })), rows: [] };
   run.rows = run.history;
@@ -90,65 +98,64 @@ async function fresh() {
   at("code").setAttribute("aria-expanded", false);
   at("weights").replaceChildren();
   at("tests").replaceChildren(...run.images.map((text, i) => {
-    const image = element("canvas", { className: "pixels" });
-    drawInk(image, bytes(text), run.shape[1]);
-    return element("div", { className: "test" }, image,
+    const name = `Test image: ${run.classes[run.labels[i]]}`;
+    return element("div", { className: "test" }, inkImage(bytes(text), run.shape[1], name),
       element("canvas", { className: "minis" }), element("p"));
   }));
+  document.querySelector("#train .inside").classList.remove("loading");
   redraw();
+  toward(1);
 }
 
 async function advance() {
-  busy = true;
-  const mine = run, pace = new Promise((done) => setTimeout(done, PACE));
-  const answer = await attempt(() => ask("advance", { known: mine.rows.length }));
-  await pace;
-  busy = false;
-  if (!answer) return stop();
-  if (mine !== run) return;
-  run.rows = [...run.rows, ...answer.history];
-  last = answer;
-  redraw();
-  if (answer.ended) {
-    stop();
-    say(answer.ended);
+  const pace = new Promise((done) => setTimeout(done, PACE));
+  const answer = await attempt(() => ask("advance", { known: run.rows.length }));
+  if (!answer) goal = 0;
+  else {
+    run.rows = [...run.rows, ...answer.history];
+    last = answer;
+    redraw();
+    if (answer.ended) {
+      goal = 0;
+      say(answer.ended);
+    }
   }
+  await pace;
 }
 
-async function start() {
-  running = true;
+// Goes on until the history has so many rows, or the goal has changed.
+async function toward(rows) {
+  goal = rows;
   buttons();
-  while (running) await advance();
+  if (driving) return;
+  driving = true;
+  while (run.rows.length < goal) await advance();
+  driving = false;
+  stop();
 }
 
 function stop() {
-  running = false;
+  goal = Math.min(goal, 1);
   buttons();
-}
-
-async function epoch() {
-  const rows = run.rows.length, mine = run;
-  running = true;
-  buttons();
-  while (running && mine === run && run.rows.length === rows) await advance();
-  if (mine === run) stop();
+  redraw();
 }
 
 function buttons() {
-  at("start").textContent = running ? "Pause" : "Start";
-  at("step").disabled = running;
+  at("start").textContent = running() ? "Pause" : "Start";
+  at("step").disabled = running();
+  at("standing").setAttribute("aria-live", running() ? "off" : "polite"); // read out where it stops
   at("keep").disabled = !run || run.rows.length < 2;
-  at("use-run").disabled = running || !run;
+  at("use-run").disabled = running() || !run;
 }
 
 at("start").addEventListener("click", async () => {
-  if (running) return stop();
+  if (running()) return stop();
   await begun;
-  if (run && !busy && !running) start();
+  if (run) toward(Infinity);
 });
 at("step").addEventListener("click", async () => {
   await begun;
-  if (run && !busy && !running) epoch();
+  if (run && !running()) toward(run.rows.length + 1);
 });
 at("rewind").addEventListener("click", () => attempt(rewind));
 addEventListener("keydown", (event) => {
@@ -174,21 +181,30 @@ at("drop").addEventListener("click", () => {
 function redraw() {
   if (!run || at("train").hidden) return;
   const rows = run.rows, row = rows[rows.length - 1];
-  const training = last.share ? `, ${Math.round(100 * last.share)} % of the next` : "";
-  at("standing").textContent = row[4] === null ? `Epoch ${last.epoch}` :
-    `Epoch ${last.epoch}${training}: ${percent(row[4])} of ${run.test.toLocaleString("en")} test images`;
-  at("share").value = last.share;
+  buttons();
+  at("standing").textContent = standing(row);
+  at("share").value = last.share || last.measured;
   const before = kept?.rows ?? [];
   drawChart(at("chart-loss"), "loss", rows, before, [1, 2], fromZero);
   drawChart(at("chart-accuracy"), "accuracy", rows, before, [3, 4], upToOne);
-  at("chart-accuracy").setAttribute("aria-label",
-    `Accuracy after epoch ${row[0]}: training ${percent(row[3] ?? 0)}, test ${percent(row[4] ?? 0)}`);
-  at("chart-loss").setAttribute("aria-label",
-    `Loss after epoch ${row[0]}: training ${row[1]}, test ${row[2]}`);
+  if (row) {
+    at("chart-accuracy").setAttribute("aria-label",
+      `Accuracy after epoch ${row[0]}: training ${percent(row[3] ?? 0)}, test ${percent(row[4] ?? 0)}`);
+    at("chart-loss").setAttribute("aria-label",
+      `Loss after epoch ${row[0]}: training ${row[1]}, test ${row[2]}`);
+  }
   legend();
   weights();
   tests();
-  buttons();
+}
+
+function standing(row) {
+  const part = (share) => `${Math.round(100 * share)} %`;
+  const now = last.measured ? `, ${part(last.measured)} evaluated` :
+    last.share ? `, ${part(last.share)} of the next` : "";
+  const score = row && row[4] !== null ?
+    `: ${percent(row[4])} of ${run.test.toLocaleString("en")} test images` : "";
+  return `Epoch ${last.epoch}${now}${score}`;
 }
 
 function legend() {
@@ -209,10 +225,9 @@ function weights() {
   const all = bytes(last.weights), size = run.shape[0] * run.shape[1];
   const count = all.length / size, grid = at("weights");
   while (grid.children.length < count) grid.append(element("canvas", { className: "pixels" }));
+  grid.setAttribute("aria-label", `Weights of the first ${count} units, each an image`);
   [...grid.children].forEach((canvas, i) => {
     drawWeights(canvas, all.subarray(i * size, (i + 1) * size), run.shape[1]);
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `Weights of unit ${i}`);
   });
 }
 
