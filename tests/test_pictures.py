@@ -262,6 +262,56 @@ def test_a_shadow_beside_the_writing_is_no_ink() -> None:
         assert alike(plain.found[0].image, shaded.found[0].image, 0.85)
 
 
+def test_writing_partly_on_a_narrow_shadow_is_seen_as_without_it() -> None:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    shadow = np.where(((y - 90) / 60) ** 2 + ((x - 240) / 70) ** 2 < 1, 0.6, 1.0)
+    same = []
+    for digit in SLIM:
+        plain = read_picture(pixels(drawn(digit)), MNIST)
+        shaded = read_picture(pixels(drawn(digit) * shadow), MNIST)
+        same.append(not shaded.refusal and alike(plain.found[0].image, shaded.found[0].image, 0.85))
+    assert sum(same) >= 9
+
+
+def test_blurred_writing_is_read_where_it_is_small_enough_to_be_sharp() -> None:
+    from scipy import ndimage
+
+    same = []
+    for digit in SLIM:
+        plain = read_picture(pixels(drawn(digit)), MNIST)
+        blurred = read_picture(pixels(ndimage.gaussian_filter(drawn(digit), 6)), MNIST)
+        same.append(
+            not blurred.refusal and alike(plain.found[0].image, blurred.found[0].image, 0.8)
+        )
+        if not blurred.refusal:
+            np.testing.assert_allclose(blurred.found[0].box, plain.found[0].box, atol=12)
+    assert sum(same) >= 9
+
+
+def test_a_piece_of_a_larger_dark_area_is_no_writing() -> None:
+    page = np.full((HEIGHT, WIDTH), PAPER)
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    page[((y - 150) / 110) ** 2 + ((x - 200) / 130) ** 2 < 1] = INK
+    assert read_picture(pixels(page), MNIST).refusal is not None
+
+
+def test_several_objects_are_looked_at_closely_only_where_that_is_asked_for() -> None:
+    page = np.full((900, 1500), PAPER)
+    for digit, left in ((2, 100), (3, 900)):
+        page[100:400, left : left + 400] = drawn(digit)
+    afar, close = (read_picture(pixels(page), MNIST, every) for every in (False, True))
+    assert afar.refusal == close.refusal == "several objects: 2"
+    for a, b in zip(afar.found, close.found, strict=True):
+        assert a.box == b.box
+        assert alike(a.image, b.image)
+    disc = page.copy()
+    y, x = np.mgrid[:900, :1500]
+    disc[(y - 650) ** 2 + (x - 700) ** 2 < 120**2] = INK
+    doubts = [found.doubt for found in read_picture(pixels(disc), MNIST, every=True).found]
+    assert doubts[0] is doubts[2] is None
+    assert doubts[1] == "a filled area, no strokes of a pen"
+
+
 def test_strokes_that_hang_apart_are_one_object() -> None:
     page = np.full((300, 300), PAPER)
     page[60:75, 100:200] = INK  # the bar of a 5

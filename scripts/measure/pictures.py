@@ -77,6 +77,23 @@ def hard_shadow(rng: Rng) -> Page:
     return np.where(side < rng.uniform(-100, 100), 0.55, 1.0)
 
 
+def round_shadow(rng: Rng) -> Page:
+    """The shadow of a round thing that is narrower than the page."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    middle, radii = (rng.uniform(low, high, 2) for low, high in ((0.1, 0.9), (0.1, 0.35)))
+    down, across = (
+        (at - share * n) / (radius * n)
+        for at, share, radius, n in zip((y, x), middle, radii, (HEIGHT, WIDTH), strict=True)
+    )
+    return np.where(down**2 + across**2 < 1, 0.6, 1.0)
+
+
+def blurred(digit: Digit, rng: Rng) -> Page:
+    from scipy import ndimage
+
+    return noisy(np.asarray(ndimage.gaussian_filter(page(digit), 10)), 3, rng)
+
+
 def noisy(pixels: Page, sigma: float, rng: Rng) -> Page:
     return np.asarray(pixels + rng.normal(0, sigma, pixels.shape))
 
@@ -218,6 +235,7 @@ KINDS: dict[str, Maker] = {
     "light falls to 50 %": lambda d, rng: noisy(page(d) * light(0.5), 5, rng),
     "light falls to 30 %": lambda d, rng: noisy(page(d) * light(0.3), 5, rng),
     "hard shadow": lambda d, rng: noisy(page(d) * hard_shadow(rng), 5, rng),
+    "round shadow": lambda d, rng: noisy(page(d) * round_shadow(rng), 5, rng),
     "strip of table": table,
     "ruled paper": ruled,
     "ruled paper, tilted": ruled_tilted,
@@ -232,6 +250,7 @@ KINDS: dict[str, Maker] = {
     "JPEG 15": jpeg,
     "120 to 240 of 2000 x 2700": large_page,
     "60 to 100 of 600 x 800": middle_page,
+    "blurred, sigma 10": blurred,
     "noise, sigma 40": lambda d, rng: noisy(page(d), 40, rng),
     "very thin pen": very_thin,
     "thin pen": lambda d, rng: page(d, middle=0.8),
