@@ -123,7 +123,7 @@ again = fnnet.load_checkpoint("run.npz").state.params
 assert fnnet.tree_equal(again, epoch.state.params)
 assert epoch.metrics.test_accuracy > 0.9
 from fnnet_scripts.page import pages, server, thinking
-network = thinking.from_run(again, data, epoch.metrics.test_accuracy)
+network = thinking.from_run(again, data, epoch.metrics.test_accuracy, len(data.test))
 with server.Server(pages.Pages(network), pages.Shelf()) as page:  # its own files are there
     assert b"<canvas" in page.files["index.html"]
 print(version("fnnet"))

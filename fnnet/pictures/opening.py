@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fnnet.checks import path_text
 from fnnet.storage.files import StrPath
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def open_picture(path: StrPath) -> Array8:
 
     Raises
     ------
+    TypeError
+        If `path` is no path.
     ValueError
         If the file is no picture that Pillow reads, is damaged, or has over 50 megapixels.
     OSError
@@ -50,13 +53,14 @@ def open_picture(path: StrPath) -> Array8:
         from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError("pictures need Pillow: pip install pillow") from error
+    path = path_text("path", path)
     name = _other_kind(path)
     if name:
         raise ValueError(f"a {name} is not read; save it as PNG or JPEG")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(os.fspath(path)) as picture:
+            with Image.open(path) as picture:
                 _check_size(picture)
                 return _pixels(ImageOps.exif_transpose(picture))
     except Image.DecompressionBombError as error:
