@@ -217,7 +217,10 @@ def train(
         state, losses = _pair("epoch", "(state, losses)", result)
         bad = np.flatnonzero(~np.isfinite(losses))
         if check_finite and bad.size:
-            _check_loss(float(losses[bad[0]]), before, state, train, number, int(bad[0]) + 1)
+            batch = int(bad[0])
+            if batch and getattr(before, "eps", None) == 0:
+                raise _bad_update(before, train, number, batch)
+            _check_loss(float(losses[batch]), before, state, train, number, batch + 1)
         return state
 
     numbers = range(start + 1, epochs + 1)

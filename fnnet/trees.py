@@ -411,13 +411,7 @@ def _builder(node: Any) -> Callable[[Iterator[FloatArray]], Any]:
             put(tree, name, value)
         return tree
 
-    def build_of_arrays(leaves: Iterator[FloatArray]) -> Any:
-        tree = new(kind)
-        for name, leaf in zip(names, leaves):  # noqa: B905  # the leaves go on
-            put(tree, name, leaf)
-        return tree
-
-    return build_of_arrays if not constants and set(parts) == {next} else build
+    return build
 
 
 def _filled(tree: T, leaves: Sequence[FloatArray]) -> tuple[FloatArray, Layout[T]]:

@@ -175,8 +175,9 @@ def equations(
 
     `tests/test_equations.py` holds the two forms to each other.
     """
+    eps = divisor_of(state.eps, v)
     v = state.decay * v + (1 - state.decay) * g**2  # (11)
-    w = w - rate * g / (np.sqrt(v) + divisor_of(state.eps, v))  # (12)
+    w = w - rate * g / (np.sqrt(v) + eps)  # (12)
     return w, v
 
 

@@ -219,7 +219,7 @@ def test_settings_that_were_edited_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = ("--epochs", "1", "--out", "run", "--seed", "3", "--validation", "200")
-    assert code(script, *options, "--quiet") == 0
+    assert code(script, *options, "--loop", "plain", "--quiet") == 0
     kept = {path.name: path.read_bytes() for path in Path("run").iterdir()}
     settings = json.loads(kept["run.json"])
     Path("run/run.json").write_text(json.dumps({**settings, option: value}))
@@ -235,7 +235,8 @@ def test_settings_that_were_edited_are_refused(
 def test_what_an_old_checkpoint_does_not_hold_is_said_to_be_taken_from_the_settings(
     script: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert code(script, "--epochs", "1", "--out", "run", "--validation", "200") == 0
+    options = ("--epochs", "1", "--out", "run", "--validation", "200", "--loop", "plain")
+    assert code(script, *options) == 0
     assert checkpoint("run").extra["classes"] == [*"0123456789"]
     old = checkpoint("run")
     fnnet.save_checkpoint(
