@@ -935,12 +935,20 @@ def test_a_closed_page_is_forgotten_and_pages_are_bounded(
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")
-def test_a_thousand_requests_leave_memory_where_it_was() -> None:
-    """The server in a process of its own, which ten pages open and close meanwhile."""
+def test_requests_leave_memory_where_it_was() -> None:
+    """The server in a process of its own, which ten pages open and close meanwhile.
+
+    The system gives memory in steps, so that a round may seem to need some; what is kept of each
+    request would be seen in all of them.
+    """
     drawings = [strokes_of_class(k) for k in range(10)]
+
+    def grown() -> float:
+        before, after = measure.held(process, 500, drawings)
+        return after - before
+
     with measure.served() as process:
-        before, after = measure.held(process, 1000, drawings)
-    assert after - before < 2e6  # one page that was kept would be more, or 2 kB of each request
+        assert any(grown() < 500_000 for _ in range(6))  # less than 1 kB of each request
 
 
 # ---- the command
