@@ -22,7 +22,7 @@ underflow_is_zero: np.errstate = np.errstate(under="ignore")
 def whole_number(name: str, value: int, least: int, most: float = math.inf) -> int:
     """The value as an int, if it is one, not below `least` and not above `most`."""
     try:
-        number = None if isinstance(value, bool) else operator.index(value)
+        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
     except TypeError:
         number = None
     if number is None or not least <= number <= most:
@@ -116,7 +116,7 @@ def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
     """float32 or float64, in the machine's byte order."""
     for kind in (np.dtype(np.float32), np.dtype(np.float64)):
         try:
-            if dtype is not None and np.dtype(dtype) == kind:
+            if isinstance(dtype, str | type | np.dtype) and np.dtype(dtype) == kind:
                 return kind
         except (TypeError, ValueError):
             pass

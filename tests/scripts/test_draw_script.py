@@ -945,7 +945,7 @@ def test_requests_leave_memory_where_it_was() -> None:
 
     def grown() -> float:
         before, after = measure.held(process, 500, drawings)
-        return after - before
+        return float(after - before)
 
     with measure.served() as process:
         assert any(grown() < 500_000 for _ in range(6))  # less than 1 kB of each request
