@@ -39,10 +39,7 @@ def check_network(params: Params) -> None:
     if not isinstance(params, Params):
         hint = ": write state.params" if hasattr(params, "params") else ""
         raise TypeError(f"params must be of type Params, got {type(params).__name__}{hint}")
-    if not isinstance(params.layers, tuple) or not params.layers:
-        raise ValueError(
-            f"params must have a tuple of at least one layer, got {params.layers!r:.99}"
-        )
+    _some_layers("params", params)
     known = getattr(params, "_flat", None)
     dtype = known[0].dtype if known else _one_dtype(params)
     if dtype not in DTYPES and dtype.newbyteorder("=") not in DTYPES:
@@ -60,12 +57,16 @@ def check_network(params: Params) -> None:
 def check_tree(name: str, tree: Params) -> None:
     """Raise where a value is no tree of layers; it may hold any arrays."""
     instance_of(Params, name, tree)
-    if not isinstance(tree.layers, tuple) or not tree.layers:
-        raise ValueError(f"{name} must have a tuple of at least one layer, got {tree.layers!r:.99}")
+    _some_layers(name, tree)
     try:
         tree_leaves(tree)
     except TypeError as error:
         raise TypeError(f"{name} must have layers of arrays: {error}") from None
+
+
+def _some_layers(name: str, tree: Params) -> None:
+    if not isinstance(tree.layers, tuple) or not tree.layers:
+        raise ValueError(f"{name} must have a tuple of at least one layer, got {tree.layers!r:.99}")
 
 
 def finite_network(params: Params) -> None:

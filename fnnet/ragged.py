@@ -238,11 +238,12 @@ class _Run:
         self.parts = {
             n: [*pairwise(_cuts(n))] for n in {most, len(data.first) % batch_size or most}
         }
+        self.slopes = _layers(self.g, self.layout)
         self.look_at(vector)
 
     def look_at(self, w: FloatArray) -> None:
         """Take a vector for the parameters."""
-        self.w, self.views = w, (_layers(w, self.layout), _layers(self.g, self.layout))
+        self.w, self.layers = w, _layers(w, self.layout)
         self.known: dict[tuple[int, ...], Any] = {}
 
     def chunks(self, samples: npt.NDArray[np.intp]) -> Iterator[tuple[Any, ...]]:
@@ -297,7 +298,7 @@ class _Run:
 
     def gradient(self, x: Any, y: FloatArray, s: Any, starts: list[int]) -> FloatArray:
         """Writes the gradient into g, samples weighted by s; returns Z. Equations (1) to (10)."""
-        (_, *rest), (_, *rest_g) = self.views
+        (_, *rest), (_, *rest_g) = self.layers, self.slopes
         n, df = len(x), self.activation.df
         for (a, b), start in zip(self.parts[n], starts, strict=True):
             lit, products = self.known.get((a, b, start)) or self.forward(a, b, start)
@@ -342,7 +343,7 @@ class _Run:
         """Views for Z1 of rows a to b, lit from `start` on: where the inputs go, and products."""
         rows = _small(b - a, (self.d + 1 - start) * self.width, 4, b - a <= 32)
         products = [
-            (self.inputs[c:to, start:], self.views[0][0][start:], self.z[c:to])
+            (self.inputs[c:to, start:], self.layers[0][start:], self.z[c:to])
             for c, to in pairwise([*range(a, b, rows), b])
         ]
         self.known[a, b, start] = self.inputs[a:b, start:-1], products
@@ -352,7 +353,7 @@ class _Run:
         """Views for rows `start` to `end` of dL/dW1, which the first b of n samples light."""
         columns = _small(end - start, b * self.width, 16, n <= 64)
         self.known[n, b, start, end] = [
-            (self.inputs[:b, c:to].T, self.views[1][0][c:to])
+            (self.inputs[:b, c:to].T, self.slopes[0][c:to])
             for c, to in pairwise([*range(start, end, columns), end])
         ]
         return self.known[n, b, start, end]

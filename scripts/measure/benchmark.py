@@ -28,7 +28,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from fnnet_scripts.contestants import DISTRIBUTIONS, KINDS, SYNTHETIC, load, version_of
+from fnnet_scripts.contestants import DISTRIBUTIONS, KINDS, load, version_of
 from fnnet_scripts.desk import Worker, environment
 from fnnet_scripts.installs import installed_size, requirements
 from fnnet_scripts.options import (
@@ -40,7 +40,7 @@ from fnnet_scripts.options import (
     installing,
     png,
 )
-from fnnet_scripts.race_figure import draw
+from fnnet_scripts.race_figure import Row, draw, unique
 from fnnet_scripts.wording import dashed, digits, megabytes, percent, plural, processor, table
 
 from fnnet.storage.files import atomic_write
@@ -48,6 +48,7 @@ from fnnet.storage.files import atomic_write
 SIZES = (784, 128, 10)
 OTHER_SIZES = ((784, 800, 10), (784, 512, 512, 10))
 OTHER_BATCH_SIZE = 128
+OTHER_DATA = ("half-lit images", "all-lit images")
 ROWS = (1, 1_000, 10_000)  # images classified at once
 ABLE = {  # contestants that a section can measure, where not all
     "inference": ("fnnet", "torch", "sklearn", "jax"),  # one a library: it predicts in one way
@@ -64,7 +65,6 @@ MODULES = {
 }
 SLOW = ("torch-compiled", "torch-flushed", "jax-sparse", "keras")  # not in --quick unless named
 PAUSE = 0.1  # seconds in which the threads of the one before go to sleep
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def measure_networks(plan: Plan) -> list[Row]:
 def measure_data(plan: Plan) -> list[Row]:
     """Seconds an epoch, where more of the images is lit than of digits."""
     rows = []
-    for data in SYNTHETIC:
+    for data in OTHER_DATA:
         other = replace(plan, names=able(plan, "data"), directory=None, data=data)
         jobs = [(SIZES, batch_size) for batch_size in plan.batch_sizes]
         found = measure_training(other, max(plan.threads), jobs)
@@ -360,10 +360,6 @@ def share(parts: Mapping[str, float], part: str) -> str:
 def able(plan: Plan, section: str) -> list[str]:
     """Contestants of the plan that a section can measure."""
     return [name for name in plan.names if name in ABLE.get(section, KINDS)]
-
-
-def unique(values: Iterator[Any]) -> list[Any]:
-    return list(dict.fromkeys(values))
 
 
 def progress(line: str) -> None:

@@ -348,7 +348,7 @@ def version_of(module: str) -> str | None:
 def load(directory: str | None, samples: int = 60_000, kind: str = "digits") -> fnnet.Dataset:
     """MNIST of a folder, or synthetic images of its shape; the first `samples` to train on."""
     if directory is None:
-        return SYNTHETIC[kind](samples) if kind in SYNTHETIC else synthetic(samples)
+        return SYNTHETIC[kind](samples)
     data = fnnet.load_mnist(directory, download=False)
     return replace(data, train=fnnet.Split(data.train.x[:samples], data.train.y[:samples]))
 
@@ -402,4 +402,4 @@ def _noise(rng: np.random.Generator, n: int) -> fnnet.Split:
     return fnnet.Split(rng.integers(1, 129, (n, 28, 28), np.uint8) + 127 * y[:, None, None], y)
 
 
-SYNTHETIC = {"half-lit images": half_lit, "all-lit images": all_lit}
+SYNTHETIC = {"digits": synthetic, "half-lit images": half_lit, "all-lit images": all_lit}

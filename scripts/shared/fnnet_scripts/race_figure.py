@@ -34,13 +34,13 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         from matplotlib.figure import Figure
         from matplotlib.ticker import LogLocator
 
-    threads = _unique(row["threads"] for row in rows)
+    threads = unique(row["threads"] for row in rows)
     figure = Figure(figsize=(4.6 * len(threads) + 0.8, 4.2), layout="constrained")
     panels = figure.subplots(1, len(threads), sharey=True, squeeze=False)[0]
     for axes, count in zip(panels, threads, strict=True):
         mine = [row for row in rows if row["threads"] == count]
         ends = {}
-        for name in _unique(row["contestant"] for row in mine):
+        for name in unique(row["contestant"] for row in mine):
             points = [
                 (row["batch_size"], median(row["seconds"]))
                 for row in mine
@@ -51,7 +51,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             ends[name] = points[-1]
         axes.set_title(plural(count, "thread"), loc="left", fontsize=10)
         axes.set(xscale="log", yscale="log", xlabel="batch size")
-        batch_sizes = _unique(row["batch_size"] for row in mine)
+        batch_sizes = unique(row["batch_size"] for row in mine)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xticks(batch_sizes, [str(size) for size in batch_sizes], minor=False)
@@ -89,5 +89,6 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     return [(a + b) / 2 for a, b in zip(up, reversed(down), strict=True)]
 
 
-def _unique(values: Iterator[Any]) -> list[Any]:
+def unique(values: Iterator[Any]) -> list[Any]:
+    """Each value once, in the order of the first ones."""
     return list(dict.fromkeys(values))
