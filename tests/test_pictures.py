@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -341,6 +342,87 @@ def test_several_objects_are_counted_from_left_to_right(n: int) -> None:
         assert np.corrcoef(found.image.ravel(), alone.ravel())[0, 1] > 0.9
 
 
+def pair(a: int, b: int, shape: tuple[int, int], ink: tuple[float, float] = (INK, INK)) -> Page:
+    """Two digits side by side on a small picture."""
+    halves = [
+        drawn(digit, ink=value)[70:230, 120:280] for digit, value in zip((a, b), ink, strict=True)
+    ]
+    page = np.pad(np.concatenate(halves, axis=1), 6, constant_values=PAPER)
+    small = Image.fromarray(pixels(page)).resize((shape[1], shape[0] // 2), Image.Resampling.BOX)
+    around = shape[0] // 4, shape[0] - shape[0] // 2 - shape[0] // 4
+    return np.pad(np.asarray(small, float), (around, (0, 0)), constant_values=PAPER)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (36, 40), (60, 72), (100, 100)])
+@pytest.mark.parametrize("light", ["dark on light", "light on black", "light on grey"])
+def test_two_digits_on_a_small_picture_are_two(shape: tuple[int, int], light: str) -> None:
+    shown: dict[str, Callable[[Page], Page]] = {
+        "dark on light": lambda page: page,
+        "light on black": lambda page: (PAPER - page) / (PAPER - INK) * 255,
+        "light on grey": lambda page: 60 + (PAPER - page) * 0.8,
+    }
+    told = [
+        read_picture(pixels(shown[light](pair(a, b, shape))), MNIST).refusal
+        for a, b in pairwise(SLIM)
+    ]
+    assert told.count("several objects: 2") >= 8
+
+
+def test_an_image_of_two_digits_is_none_of_the_data_set() -> None:
+    image = np.zeros((28, 28), np.uint8)
+    image[9:19, 4:7] = image[9:19, 21:24] = 255  # 20 columns, their centre in the middle
+    assert read_picture(image, MNIST).refusal == "several objects: 2"
+    image[9:19, 4:7] = 0
+    image[9:12, 4:7] = 255  # as a stroke of a digit hangs apart
+    image[9:19, 15:24] = 255
+    moved = np.roll(image, -3, axis=1)
+    np.testing.assert_array_equal(read_picture(moved, MNIST).found[0].image, moved)
+
+
+def test_pencil_beside_ink_is_a_second_object() -> None:
+    light: dict[str, Page] = {"even": fall(1), "falling": fall(0.6), "shadow": shadow()}
+    for kind, lit in light.items():
+        told = []
+        for a, b in pairwise(SLIM):
+            left = drawn(a, size=140, at=(80, 20))
+            page = np.minimum(left, drawn(b, ink=170.0, size=140, at=(70, 230)))
+            reading = read_picture(pixels(page * lit + noise(3)), MNIST)
+            told.append(reading.refusal)
+            if len(reading.found) == 2:
+                assert reading.found[0].box[3] < 200 < reading.found[1].box[1]
+                pale = read_picture(pixels(drawn(b, size=140)), MNIST).found[0].image
+                assert alike(reading.found[1].image, pale, 0.8)
+        assert told.count("several objects: 2") >= 8, kind
+
+
+def test_a_soft_shadow_beside_ink_is_no_second_object() -> None:
+    from scipy import ndimage
+
+    for sigma in (4, 8, 12):
+        soft = ndimage.gaussian_filter(round_shadow(), sigma)
+        told = [read_picture(pixels(drawn(i) * soft + noise(3)), MNIST).refusal for i in SLIM]
+        assert told.count(None) >= 9, sigma
+
+
+def test_a_stroke_joins_the_nearest_of_two_digits() -> None:
+    page = np.full((300, 400), PAPER)
+    page[60:75, 70:165] = INK  # the bar of a 5, which ends beside the 7
+    page[90:240, 60:75] = page[145:160, 60:140] = page[225:240, 60:140] = INK
+    page[145:240, 125:140] = INK
+    page[60:75, 190:290] = page[60:240, 275:290] = INK
+    reading = read_picture(pixels(page), MNIST)
+    assert reading.refusal == "several objects: 2"
+    np.testing.assert_allclose(reading.found[0].box, (60, 60, 240, 165), atol=4)
+    np.testing.assert_allclose(reading.found[1].box, (60, 190, 240, 290), atol=4)
+
+
+def test_how_near_strokes_of_one_object_are_depends_on_the_form() -> None:
+    page = np.full((200, 200), PAPER)
+    page[50:150, 60:75] = page[50:150, 85:100] = INK
+    assert read_picture(pixels(page), MNIST).refusal == "several objects: 2"
+    assert len(read_picture(pixels(page), FORMS["kmnist"]).found) == 1
+
+
 NOTHING: dict[str, Page] = {
     "paper": np.full((HEIGHT, WIDTH), PAPER),
     "one pixel": np.zeros((1, 1)),
@@ -471,9 +553,15 @@ def test_lines_go_and_a_stroke_that_crosses_them_stays() -> None:
     for row in (30, 60, 90):
         plane[row] = 100
     np.testing.assert_allclose(without_lines(plane), expected, atol=1)
+    for start, stop in ((60, 120), (20, 180)):
+        lone = np.zeros((120, 200), np.float32)
+        lone[60, start:stop] = 100  # as thin as a line, but it ends
+        assert without_lines(lone) is lone
+    lone[60:62, :180] = 100
+    assert not without_lines(lone).any()
     lone = np.zeros((120, 200), np.float32)
-    lone[60, 60:120] = 100  # as thin as a line, but it ends
-    np.testing.assert_array_equal(without_lines(lone), lone)
+    lone[20:100:20, 20:180] = 100  # as on a page with a table around it
+    assert not without_lines(lone).any()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 77, (1, 6), (9, 1), (12, 5)])

@@ -17,6 +17,8 @@ class Form:
     centre : what lies in the middle of the image, the ink's "mass" or its "box"
     stretch : whether ink that is wider than its box is squeezed, or else made smaller as a whole
     writing : whether images show strokes of a pen; what has none is then doubted
+    apart : free columns between two objects that are about as high as each other, at least, as a
+        share of their height; parts of one object lie nearer
     """
 
     side: int
@@ -25,16 +27,18 @@ class Form:
     centre: Literal["mass", "box"] = "mass"
     stretch: bool = False
     writing: bool = True
+    apart: float = 0.2
 
 
 # Measured on the training images. MNIST: the longer side of the ink is 20 pixels, its centre of
 # mass at (14.0, 14.0). Embedded digits: the ink fills all 8 rows and, but for thin digits, 6
 # columns, their centre at 3.6. Garments and KMNIST's characters fill their images.
+# Of 6,000 of MNIST's digits one hangs apart in two parts of like height with more than 3 % free.
 FORMS = {
-    "mnist": Form(28, 20, 20),
+    "mnist": Form(28, 20, 20, apart=0.03),
     "fashion-mnist": Form(28, 28, 28, centre="box", writing=False),
     "kmnist": Form(28, 28, 28, centre="box"),
-    "digits": Form(8, 8, 6, centre="box", stretch=True),
+    "digits": Form(8, 8, 6, centre="box", stretch=True, apart=0.03),
 }
 
 

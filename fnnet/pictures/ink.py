@@ -57,12 +57,18 @@ class Ink:
 
     def around(self, piece: strokes.Piece, labels: strokes.Labels) -> Ink:
         """A piece and some paper around it."""
-        box = tuple(
-            slice(max(start - AROUND, 0), stop + AROUND)
-            for start, stop in ((piece.top, piece.bottom), (piece.left, piece.right))
-        )
+        box = _box_around(piece)
         mask = np.isin(labels[box], piece.labels)
         return replace(self, values=self.values[box], plane=self.plane[box], mask=mask)
+
+
+def _box_around(piece: strokes.Piece) -> tuple[slice, slice]:
+    """The rows and columns of a piece and of some paper around it."""
+    rows, columns = (
+        slice(max(start - AROUND, 0), stop + AROUND)
+        for start, stop in ((piece.top, piece.bottom), (piece.left, piece.right))
+    )
+    return rows, columns
 
 
 def to_working_size(pixels: Pixels, side: float) -> tuple[Plane, float]:
@@ -209,6 +215,17 @@ def stronger(ink: Ink) -> tuple[float, Ink]:
     if high < 0.5 * weak:
         high = 0.0
     return weak, replace(ink, plane=plane, mask=plane > max(THRESHOLD * high, ink.floor), high=high)
+
+
+def fainter(ink: Ink, found: list[strokes.Piece]) -> Ink:
+    """What stands out where nothing was found, however much less than what was."""
+    plane = ink.plane.copy()
+    for piece in found:
+        box = _box_around(piece)
+        plane[box] = 0
+    plane[plane <= ink.floor] = 0
+    high = level(plane)
+    return replace(ink, plane=plane, mask=plane > max(THRESHOLD * high, ink.floor), high=high)
 
 
 def _above(plane: Plane, weak: float) -> Plane:

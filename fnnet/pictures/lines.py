@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,19 @@ from fnnet.pictures.windows import closed, highest, opened
 
 ACROSS = 0.55  # of the picture's width: how much of it a line covers at least
 THICKEST = 0.013  # of the side of a square as large as the picture: no line is wider
+EDGE = 0.04  # of the picture's width: a line that ends no farther from the edge runs to it
+MANY = 3  # lines: so many are printed, though none runs to an edge
 EIGHT = np.ones((3, 3), bool)
+Points: TypeAlias = npt.NDArray[np.intp]
+Line: TypeAlias = tuple[Points, Points, float]  # rows and columns of its points, its thickness
 
 
 def without_lines(plane: Plane) -> Plane:
-    """Contrast without the lines of ruled or squared paper, rows first, then columns."""
-    return _without_rows(_without_rows(plane).T).T
+    """Contrast without the lines of ruled or squared paper; where there are none, the plane."""
+    plane = _without_rows(plane)
+    turned = plane.T
+    without = _without_rows(turned)
+    return plane if without is turned else without.T
 
 
 def _without_rows(plane: Plane) -> Plane:
@@ -47,22 +55,27 @@ def _bands(plane: Plane) -> npt.NDArray[np.bool_]:
     long = level > max(6.0, 0.4 * strong, 3 * usual)
     bands = np.zeros(plane.shape, bool)
     columns = np.arange(width)
-    for rows, across, thickness in _straight(long):
-        if np.count_nonzero(np.bincount(across)) > ACROSS * width:
-            slope, start = _line(rows, across)
-            middle = start + slope * columns
-            half = thickness / 2
-            for row in range(int(-half), int(half) + 1):
-                at = np.round(middle + row).astype(int)
-                inside = (at >= 0) & (at < plane.shape[0])
-                bands[at[inside], columns[inside]] = True
+    for rows, across, thickness in _printed(_straight(long), width):
+        slope, start = _line(rows, across)
+        middle = start + slope * columns
+        half = thickness / 2
+        for row in range(int(-half), int(half) + 1):
+            at = np.round(middle + row).astype(int)
+            inside = (at >= 0) & (at < plane.shape[0])
+            bands[at[inside], columns[inside]] = True
     return bands
 
 
-Points = npt.NDArray[np.intp]
+def _printed(lines: list[Line], width: int) -> list[Line]:
+    """Lines across most of a width; one or two that end before both edges may be strokes."""
+    long = [line for line in lines if np.count_nonzero(np.bincount(line[1])) > ACROSS * width]
+    if len(long) >= MANY:
+        return long
+    edge = EDGE * width
+    return [line for line in long if line[1].min() < edge or line[1].max() >= width - edge]
 
 
-def _straight(mask: npt.NDArray[np.bool_]) -> list[tuple[Points, Points, float]]:
+def _straight(mask: npt.NDArray[np.bool_]) -> list[Line]:
     """Points of the areas of a mask, those of one line together, and the line's thickness."""
     from scipy import ndimage
 
@@ -75,7 +88,7 @@ def _straight(mask: npt.NDArray[np.bool_]) -> list[tuple[Points, Points, float]]
     points.sort(key=lambda p: -len(p[0]))
     middles = np.array([(rows.mean(), columns.mean()) for rows, columns in points])
     left = np.ones(len(points), bool)
-    lines: list[tuple[Points, Points, float]] = []
+    lines: list[Line] = []
     for i, (rows, columns) in enumerate(points):
         if left[i]:
             thickness = len(rows) / (int(np.ptp(columns)) + 1)

@@ -21,6 +21,7 @@ from fnnet.pictures.ink import (
     blur_of,
     brighter,
     closer_look,
+    fainter,
     first_look,
     image_of,
     ink_of,
@@ -31,17 +32,22 @@ from fnnet.pictures.ink import (
     stronger,
     to_working_size,
 )
+from fnnet.pictures.objects import objects_of
 from fnnet.pictures.scaling import Image, Pixels, Plane
+from fnnet.pictures.trained import has_its_size, is_trained_on
 
 Region: TypeAlias = tuple[slice, slice]
+Objects: TypeAlias = tuple[strokes.Labels, list[strokes.Piece]]
 
 SIDE = 230.0  # pixels: the side of a square with as many as are analysed
 AGAIN = 2.5  # times as large: what is analysed where nothing was found
 SMALL = 0.02  # of the picture's longer side: what is no larger is a speck, where there is no ink
-SPECK = 6  # points: what has fewer is no stroke
 BLURRED = 4.0  # pixels that an edge is wide: it is blurred
 SHARP = 2.5  # pixels that an edge is wide at the size at which a blurred picture is read
 DARKER = 1.15  # times the contrast of shadows: what ink has at least
+FEW = 8  # objects: no more are looked at closely where they are only counted
+LIKE = 0.35  # of the size of what was found: that of fainter writing, at least
+BROKEN = 0.2  # of their height: columns between objects where lines or thin strokes are broken
 REST = 0.4  # of all that stands out: the share that may be no writing
 
 
@@ -123,7 +129,7 @@ def read_picture(pixels: Pixels, form: Form, every: bool = False) -> Reading:
     'blank: nothing stands out from the paper'
     """
     pixels = _checked(np.asarray(pixels))
-    if _is_trained_on(pixels, form):
+    if is_trained_on(pixels, form):
         image = pixels.astype(np.uint8)
         plane = image.astype(np.float32)
         whole = Found((0.0, 0.0, float(form.side), float(form.side)), image, None)
@@ -190,45 +196,28 @@ def _checked(pixels: Pixels) -> Pixels:
     return pixels
 
 
-def _is_trained_on(pixels: Pixels, form: Form) -> bool:
-    """Whether a picture is an image of the data set's form: paper 0, ink in the form's box."""
-    if pixels.shape != (form.side, form.side) or np.median(_frame(pixels)) != 0:
-        return False
-    rows, columns = (np.flatnonzero(pixels.any(axis=1 - axis)) for axis in (0, 1))
-    if not rows.size:
-        return False
-    height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
-    fills = height == form.rows or (width == form.columns and not form.stretch)
-    return fills and height <= form.rows and width <= form.columns and _in_place(pixels, form)
-
-
-def _in_place(pixels: Pixels, form: Form) -> bool:
-    """Whether the centre of the ink is where the form has it, to a pixel."""
-    if form.centre == "box":
-        return True  # it fills the image from edge to edge
-    weights = pixels / float(pixels.sum())
-    centre = (weights.sum(axis=1 - axis) @ np.arange(form.side) for axis in (0, 1))
-    return all(abs(each - form.side / 2) <= 1 for each in centre)
-
-
-def _frame(pixels: Pixels) -> Pixels:
-    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-
-
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is seen at one size: the picture's ink, how it was looked at, what is too small."""
+    """What is seen at one size: the picture's ink, how it was looked at, what is too small.
+
+    Where `ink` is the stronger of two inks, `both` are those.
+    """
 
     pixels: Pixels
+    form: Form
     small: Plane
     scale: float
     look: Look
     ink: Ink
     least: float
     gains: Plane | None = None
+    both: Ink | None = None
 
-    def objects(self) -> tuple[strokes.Labels, list[strokes.Piece]]:
-        return objects_of(self.ink, self.least)
+    def objects(self) -> Objects:
+        """The objects; parts of what may be broken are no objects of their own."""
+        broken = self.look.ruled or strokes.are_thin(self.ink.mask)
+        apart = max(self.form.apart, BROKEN) if broken else self.form.apart
+        return objects_of(self.ink, self.least, apart)
 
     def part(self, labels: strokes.Labels, piece: strokes.Piece) -> Part:
         return part_of(self.pixels, piece, labels, int(self.scale), self.look, self.gains)
@@ -246,14 +235,14 @@ def _read(
     small, scale = to_working_size(pixels, side)
     closer = max(1.0, side / SIDE)
     look, sides, ink = first_look(small, closer)
-    view = View(pixels, small, scale, look, ink, least / scale)
-    reading = _lit(view, sides, form, every, closer) or _of_view(view, sides, form, every)
+    view = View(pixels, form, small, scale, look, ink, least / scale)
+    reading = _lit(view, sides, every, closer) or _of_view(view, sides, every)
     return reading if region is None else _moved(reading, region), blur_of(sides)
 
 
-def _lit(view: View, sides: Sides, form: Form, every: bool, closer: float) -> Reading | None:
+def _lit(view: View, sides: Sides, every: bool, closer: float) -> Reading | None:
     """What is seen where shadows are made as light as the paper; None where that shows no more."""
-    shade = shade_on(sides) if form.writing else None
+    shade = shade_on(sides) if view.form.writing else None
     if shade is None:
         return None
     small = brighter(view.small, shade.gains)
@@ -261,7 +250,7 @@ def _lit(view: View, sides: Sides, form: Form, every: bool, closer: float) -> Re
     if ink.high < max(ink.floor, DARKER * shade.contrast):
         return None
     view = replace(view, small=small, look=look, ink=ink, gains=shade.gains)
-    return _of_view(view, sides, form, every)
+    return _of_view(view, sides, every)
 
 
 def _moved(reading: Reading, region: Region) -> Reading:
@@ -271,7 +260,7 @@ def _moved(reading: Reading, region: Region) -> Reading:
     return replace(reading, found=_placed(reading.found, 1.0, corner), steps=steps)
 
 
-def _of_view(view: View, sides: Sides, form: Form, every: bool) -> Reading:
+def _of_view(view: View, sides: Sides, every: bool) -> Reading:
     """The reading of a view: of its ink, or else of the stronger of two."""
     objects = view.objects()
     part = None
@@ -282,47 +271,81 @@ def _of_view(view: View, sides: Sides, form: Form, every: bool) -> Reading:
             look = replace(view.look, dark=dark)
             view, part = replace(view, look=look, ink=ink_of(sides, dark)), None
             objects = view.objects()
-    reading = _report(view, form, every, *objects, part)
-    if reading.refusal and reading.found and form.writing:
+    reading = _report(view, every, *objects, part)
+    if reading.refusal and reading.found and view.form.writing:
         weak, ink = stronger(view.ink)
         if ink.high >= ink.floor:
-            view = replace(view, look=replace(view.look, weak=weak), ink=ink)
-            above = _report(view, form, every, *view.objects())
+            look = replace(view.look, weak=weak)
+            view = replace(view, look=look, ink=ink, both=view.ink)
+            above = _report(view, every, *view.objects())
             return above if above.refusal is None else reading
     return reading
 
 
 def _report(
     view: View,
-    form: Form,
     every: bool,
     labels: strokes.Labels,
     objects: list[strokes.Piece],
     part: Part | None = None,
 ) -> Reading:
     """The objects of a view; `part` shows the first of them closer where that is known."""
-    ink, scale = view.ink, view.scale
-    steps = Steps(view.small, ink.plane, ink.mask, scale)
+    ink, form = view.ink, view.form
+    steps = Steps(view.small, ink.plane, ink.mask, view.scale)
     if ink.high < ink.floor:
         return Reading((), "blank: nothing stands out from the paper", steps)
     if not objects:
         return Reading((), "blank: nothing but borders, lines and specks", steps)
+    closely = every or len(objects) == 1
     found = []
     for piece in objects:
-        near = ink.around(piece, labels)
-        box = (piece.top * scale, piece.left * scale, piece.bottom * scale, piece.right * scale)
-        doubt = None
-        if every or len(objects) == 1:
-            if _is_small(piece, scale):
-                near, part = closer_look(part or view.part(labels, piece), view.look), None
-            doubt = _doubt(near, form)
-        if doubt is None and len(objects) == 1:
-            doubt = _lost(ink, np.isin(labels, piece.labels), form)
-        if strokes.off_edge(piece, ink.mask.shape) and not _as_trained(box, view.pixels, form):
-            doubt = "ink runs off the edge of the picture"
-        found.append(Found(box, image_of(near, form), doubt))
+        near = _near(view, labels, piece, part) if closely else ink.around(piece, labels)
+        found.append(_found(view, near, piece, _doubt(near, form) if closely else None))
+        part = None
+    few = every or len(objects) <= FEW
+    if form.writing and few and not any(each.doubt for each in found):
+        found = sorted(found + _fainter(view, objects, every), key=lambda each: each.box[1])
+        if len(found) == 1:
+            lost = _lost(ink, np.isin(labels, objects[0].labels))
+            found = [replace(found[0], doubt=lost)]
     refusal = f"several objects: {len(found)}" if len(found) > 1 else found[0].doubt
     return Reading(tuple(found), refusal, steps)
+
+
+def _found(view: View, near: Ink, piece: strokes.Piece, doubt: str | None) -> Found:
+    """An object of a view, by its ink."""
+    scale = view.scale
+    box = (piece.top * scale, piece.left * scale, piece.bottom * scale, piece.right * scale)
+    off = strokes.off_edge(piece, view.ink.mask.shape)
+    if off and not has_its_size(box, view.pixels, view.form):
+        doubt = "ink runs off the edge of the picture"
+    return Found(box, image_of(near, view.form), doubt)
+
+
+def _near(
+    view: View, labels: strokes.Labels, piece: strokes.Piece, part: Part | None = None
+) -> Ink:
+    """The ink of an object, from as close as it is needed."""
+    if _is_small(piece, view.scale):
+        return closer_look(part or view.part(labels, piece), view.look)
+    return view.ink.around(piece, labels)
+
+
+def _fainter(view: View, found: list[strokes.Piece], every: bool) -> list[Found]:
+    """Writing that is faint beside what was found, as pencil is beside ink."""
+    both = view.both or view.ink
+    look = replace(view.look, weak=0.0)
+    view = replace(view, look=look, ink=fainter(both, found))
+    labels, objects = view.objects()
+    least = LIKE * max(piece.size for piece in found)
+    objects = sorted(objects, key=lambda piece: -piece.size)
+    near = [
+        (_near(view, labels, piece), piece)
+        for piece in objects[: None if every else FEW]
+        if piece.size > least
+    ]
+    clear = [(ink, piece) for ink, piece in near if writing.is_clear(ink, both.high)]
+    return [found for found in (_found(view, *each, None) for each in clear) if not found.doubt]
 
 
 def _is_small(piece: strokes.Piece, scale: float) -> bool:
@@ -337,47 +360,9 @@ def _doubt(ink: Ink, form: Form) -> str | None:
     return writing.doubt(writing.traits_of(ink)) if form.writing else None
 
 
-def _lost(ink: Ink, mask: strokes.Mask, form: Form) -> str | None:
-    """Why an object is not all that the picture shows, if its form is one of writing."""
+def _lost(ink: Ink, mask: strokes.Mask) -> str | None:
+    """Why an object is not all that the picture shows."""
     stands_out = float(ink.plane[ink.plane > 0.3 * ink.high].sum())
-    if form.writing and float(ink.plane[mask].sum()) < (1 - REST) * stands_out:
+    if float(ink.plane[mask].sum()) < (1 - REST) * stands_out:
         return "no clear strokes on paper: much else stands out"
     return None
-
-
-def _as_trained(box: tuple[float, ...], pixels: Pixels, form: Form) -> bool:
-    """Whether ink that touches the edge has the size that it has in the network's own images."""
-    size = max(box[2] - box[0], box[3] - box[1])
-    return pixels.shape[:2] == (form.side, form.side) and size < max(form.rows, form.columns) + 1.5
-
-
-def objects_of(ink: Ink, least: float) -> tuple[strokes.Labels, list[strokes.Piece]]:
-    """The objects that the ink shows, from left to right, and the labels of their pieces.
-
-    What is no larger than `least`, in pixels, is none.
-    """
-    if ink.high < ink.floor:
-        return np.zeros(ink.mask.shape, np.int32), []
-    shape = ink.mask.shape
-    labels, every = strokes.pieces(ink.mask)
-    inner = [
-        piece
-        for piece in every
-        if piece.area >= SPECK
-        and not strokes.is_border(labels, piece)
-        and (not strokes.off_edge(piece, shape) or _is_edged(ink, labels == piece.labels[0]))
-    ]
-    around = strokes.frames(labels, inner)
-    around += strokes.rules([piece for piece in inner if piece not in around])
-    inner = [piece for piece in inner if piece not in around]
-    top = max((piece.area for piece in inner), default=0)
-    objects = strokes.gather([piece for piece in inner if piece.area >= 0.03 * top])
-    largest = max((piece.size for piece in objects), default=0)
-    least = max(0.35 * largest, least)
-    objects = [piece for piece in objects if piece.size > least]
-    return labels, sorted(objects, key=lambda piece: piece.left)
-
-
-def _is_edged(ink: Ink, mask: strokes.Mask) -> bool:
-    """Whether a piece is no corner that a shadow cuts off."""
-    return writing.edge_share(ink.values, mask, ink.high) > 0.8

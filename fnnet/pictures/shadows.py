@@ -11,6 +11,7 @@ from fnnet.pictures.windows import highest, opened
 
 WIDE = 0.12  # of the shorter side: no stroke is as wide
 DIM = 0.8  # of the paper's brightness: a lighter shadow does no harm
+SAME = 0.9  # of the picture's usual brightness: what has more is no shadow
 BLACK = 0.25  # of the paper's brightness: what is darker is no shadow
 
 
@@ -32,12 +33,14 @@ def shade_of(bright: Plane, paper: Plane) -> Shade | None:
     share = bright / np.maximum(paper, 1)
     size = max(3, round(WIDE * min(bright.shape)))
     labels, _ = ndimage.label(opened(share < DIM, size))
+    usual = SAME * float(np.median(bright[::2, ::2]))
     gains, contrast = np.ones(share.shape, np.float32), 0.0
     for i, box in enumerate(ndimage.find_objects(labels), 1):
         box = tuple(slice(max(s.start - size, 0), s.stop + size) for s in box)
         inside = labels[box] == i
         dim = float(np.median(share[box][inside]))
-        if dim > BLACK:
+        # Dark paper between light strokes is as bright as the rest.
+        if dim > BLACK and float(np.median(bright[box][inside])) < usual:
             # The opening has cut round corners off.
             area = highest(inside, size | 1) & (share[box] < (1 + dim) / 2)
             gains[box][area] = 1 / np.maximum(share[box][area], dim)

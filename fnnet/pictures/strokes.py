@@ -13,8 +13,10 @@ from fnnet.pictures.windows import highest, lowest, opened
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]
 
-APART = 0.2  # of the height: columns between digits; the parts of a 4 lie nearer
+NEAR = 0.3  # of the larger one's size: strokes of one object hang apart no more
 INSIDE = 0.3  # of a box's size: writing that it is drawn around
+SLIGHT = 0.35  # of the largest piece's size: what is less high is no object beside another
+THIN = 0.8  # of the ink: the share that is outline where strokes are two pixels wide
 EIGHT = np.ones((3, 3), bool)  # diagonal neighbours are connected
 
 
@@ -106,6 +108,12 @@ def pieces(mask: Mask) -> tuple[Labels, list[Piece]]:
     return labels, sorted(found, key=lambda piece: -piece.area)
 
 
+def are_thin(mask: Mask) -> bool:
+    """Whether strokes are about two pixels wide, so that some break: most of them is outline."""
+    area = np.count_nonzero(mask)
+    return bool(np.count_nonzero(mask & ~lowest(mask, 3)) > THIN * area)
+
+
 def off_edge(piece: Piece, shape: tuple[int, ...]) -> bool:
     """Whether a piece touches the edge of the picture."""
     height, width = shape
@@ -148,53 +156,64 @@ def _encloses(a: Piece, b: Piece) -> bool:
     return rows and a.left < b.left and b.right < a.right
 
 
-def gather(found: list[Piece]) -> list[Piece]:
-    """Pieces joined into objects: strokes of one object hang apart less than its size."""
-    objects = found
-    while True:
-        joined = [_union(group) for group in _groups(objects)]
-        if len(joined) == len(objects):
-            return joined
-        objects = joined
+def gather(found: list[Piece], apart: float) -> list[Piece]:
+    """Pieces joined into objects, the nearest first, as long as strokes may belong together.
+
+    Strokes of one object hang apart less than its size. Those that are about as high as each other
+    and stand side by side are two objects if so much of their height is free between them, unless
+    they are slight, as the pieces of a broken stroke are.
+    """
+    objects = list(found)
+    least = SLIGHT * max((each.size for each in found), default=0)
+    while len(objects) > 1:
+        boxes = np.array([(a.top, a.left, a.bottom, a.right) for a in objects], np.int32)
+        gaps = _gaps(boxes, apart, least)
+        nearest = gaps.argmin(axis=1)
+        pairs = [
+            (i, int(j))
+            for i, j in enumerate(nearest)
+            if i < j and nearest[j] == i and np.isfinite(gaps[i, j])
+        ]
+        if not pairs:
+            break
+        for i, j in pairs:
+            objects[i] = _union(objects[i], objects[j])
+        gone = {j for _, j in pairs}
+        objects = [each for i, each in enumerate(objects) if i not in gone]
+    return objects
 
 
-def _groups(found: list[Piece]) -> list[list[Piece]]:
-    """Pieces that belong together, pair by pair: each group around its first piece."""
-    boxes = np.array([(a.top, a.left, a.bottom, a.right) for a in found]).reshape(-1, 4)
-    left = np.ones(len(found), bool)
-    groups = []
-    for i, piece in enumerate(found):
-        if left[i]:
-            near = left & _together(boxes[i], boxes)
-            near[i], left = False, left & ~near
-            left[i] = False
-            groups.append([piece, *(found[j] for j in np.flatnonzero(near))])
-    return groups
-
-
-def _union(group: list[Piece]) -> Piece:
-    """A piece of all that belong to it."""
+def _union(a: Piece, b: Piece) -> Piece:
+    """Two pieces as one."""
     return Piece(
-        tuple(label for piece in group for label in piece.labels),
-        min(piece.top for piece in group),
-        min(piece.left for piece in group),
-        max(piece.bottom for piece in group),
-        max(piece.right for piece in group),
-        sum(piece.area for piece in group),
+        a.labels + b.labels,
+        min(a.top, b.top),
+        min(a.left, b.left),
+        max(a.bottom, b.bottom),
+        max(a.right, b.right),
+        a.area + b.area,
     )
 
 
-def _together(box: npt.NDArray[np.intp], others: npt.NDArray[np.intp]) -> Mask:
-    """Which other boxes hold strokes of the same object as a box; boxes are as a piece has them."""
-    heights, widths = others[:, 2] - others[:, 0], others[:, 3] - others[:, 1]
-    height, width = box[2] - box[0], box[3] - box[1]
-    sizes, size = np.maximum(heights, widths), max(height, width)
+def _gaps(boxes: npt.NDArray[np.int32], apart: float, least: float) -> Plane:
+    """How far boxes are from each other, as a share of the larger; infinite for two objects."""
+    start, stop = boxes[:, :2].T, boxes[:, 2:].T
     # Rows and columns between two boxes are negative where they overlap.
     down, across = (
-        np.maximum(others[:, i], box[i]) - np.minimum(others[:, i + 2], box[i + 2]) for i in (0, 1)
+        np.maximum(a[:, None], a) - np.minimum(b[:, None], b)
+        for a, b in zip(start, stop, strict=True)
     )
-    larger = np.where(sizes > size, heights, height)  # the height of the larger of each pair
-    smaller = np.where(sizes > size, height, heights)
-    near = np.maximum(down, across) <= 0.3 * np.maximum(sizes, size)
-    beside = (smaller > 0.7 * larger) & (across > APART * larger) & (down < -0.5 * smaller)
-    return np.asarray(near & ~beside)
+    heights, widths = stop - start
+    sizes = np.maximum(heights, widths)
+    larger, smaller = _of_pairs(np.maximum, heights), _of_pairs(np.minimum, heights)
+    gaps = np.maximum(down, across) / _of_pairs(np.maximum, sizes).astype(np.float32)
+    like = smaller > np.maximum(0.6 * larger, least)
+    beside = like & (across > apart * larger) & (down < -0.3 * smaller)
+    gaps[(gaps > NEAR) | beside] = np.inf
+    np.fill_diagonal(gaps, np.inf)
+    return np.asarray(gaps, np.float32)
+
+
+def _of_pairs(take: np.ufunc, values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    pairs: npt.NDArray[np.int32] = take(values[:, None], values)
+    return pairs

@@ -56,6 +56,20 @@ def doubt(traits: Traits) -> str | None:
     return None
 
 
+def is_clear(ink: Ink, high: float) -> bool:
+    """Whether faint ink beside ink of contrast `high` is writing, no shadow's edge or printed line.
+
+    Pencil has sharp edges all around; the fainter it is, the more even and the longer it must be,
+    as a soft shadow is not.
+    """
+    if not ink.mask.any():
+        return False
+    traits = traits_of(ink)
+    sharp = traits.outline > 0.9 and traits.soft > 0.7 and traits.width > 0.03
+    drawn = traits.spread < 0.1 and (traits.length > 4 or traits.convexity < 0.7)
+    return sharp and (drawn or ink.high > 0.3 * high) and doubt(traits) is None
+
+
 def traits_of(ink: Ink) -> Traits:
     """The traits of ink."""
     from scipy import ndimage
