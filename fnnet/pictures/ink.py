@@ -90,14 +90,21 @@ def side_of(pixels: Pixels) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """A surface without printed lines, and its contrasts: of dark ink and of light ink."""
+    """A surface without printed lines, and its contrasts: of dark ink and of light ink.
+
+    `under` is the brightness of the paper under dark ink.
+    """
 
     seen: paper.Surface
     dark: Plane
     light: Plane
+    under: Plane
 
-    def side(self, dark: bool) -> Plane:
-        return self.dark if dark else self.light
+    def evenly_lit(self, dark: bool) -> tuple[Plane, float]:
+        """The contrast of one ink as if the light were the same everywhere, and its noise."""
+        if dark:
+            return paper.evenly_lit(self.dark, self.under)
+        return paper.evenly_lit(self.light, paper.paper_of(self.seen, self.light, dark=False))
 
 
 def brighter(small: Plane, gains: Plane) -> Plane:
@@ -134,24 +141,25 @@ def blur_of(sides: Sides) -> float:
 
 def shade_on(sides: Sides) -> Shade | None:
     """Shadows that are narrower than the page."""
-    seen = sides.seen
-    grey = seen.bright is seen.values
-    return shade_of(seen.bright, seen.bright + sides.dark if grey else paper.lightest(seen))
+    return shade_of(sides.seen.bright, sides.under)
 
 
 def unruled(seen: paper.Surface) -> Sides:
-    """Both sides of a surface, printed lines taken out, dark or light."""
-    sides = _sides(seen)
-    dark, light = without_lines(sides.dark), without_lines(sides.light)
-    if dark is sides.dark and light is sides.light:
-        return sides
-    values = seen.values + (sides.dark - dark) - (sides.light - light)
+    """Both sides of a surface, printed lines taken out: dark ones, or else light ones."""
+    inked = paper.contrast(seen, True), paper.contrast(seen, False)
+    dark, light = without_lines(inked[0]), inked[1]
+    if dark is inked[0]:
+        light = without_lines(light)
+    if dark is inked[0] and light is inked[1]:
+        return _sides(seen, *inked)
+    values = seen.values + (inked[0] - dark) - (inked[1] - light)
     grey = seen.bright is seen.values
-    return _sides(replace(seen, values=values, bright=values if grey else seen.bright))
+    seen = replace(seen, values=values, bright=values if grey else seen.bright)
+    return _sides(seen, paper.contrast(seen, True), paper.contrast(seen, False))
 
 
-def _sides(seen: paper.Surface) -> Sides:
-    return Sides(seen, paper.contrast(seen, True), paper.contrast(seen, False))
+def _sides(seen: paper.Surface, dark: Plane, light: Plane) -> Sides:
+    return Sides(seen, dark, light, paper.paper_of(seen, dark, dark=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +192,10 @@ def part_of(
         small = brighter(small, gains[box][places])
     window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
     seen = paper.surface(small, window, look.axis)
-    return Part(unruled(seen) if look.ruled else _sides(seen), gate[places])
+    if look.ruled:
+        return Part(unruled(seen), gate[places])
+    dark, light = (paper.contrast(seen, dark) for dark in (True, False))
+    return Part(_sides(seen, dark, light), gate[places])
 
 
 def is_dark(part: Part) -> bool:
@@ -195,7 +206,7 @@ def is_dark(part: Part) -> bool:
 def closer_look(part: Part, look: Look) -> Ink:
     """The ink of a small object."""
     seen = part.sides.seen
-    plane, noise = paper.evenly_lit(seen, part.sides.side(look.dark), look.dark)
+    plane, noise = part.sides.evenly_lit(look.dark)
     return _from(seen, _above(plane, look.weak), noise, part.gate).only(part.gate)
 
 
@@ -235,7 +246,7 @@ def _above(plane: Plane, weak: float) -> Plane:
 
 def ink_of(sides: Sides, dark: bool) -> Ink:
     """Ink of one polarity, by its contrast."""
-    return _from(sides.seen, *paper.evenly_lit(sides.seen, sides.side(dark), dark))
+    return _from(sides.seen, *sides.evenly_lit(dark))
 
 
 def _from(seen: paper.Surface, plane: Plane, noise: float, near: strokes.Mask | None = None) -> Ink:

@@ -45,18 +45,16 @@ def contrast(seen: Surface, dark: bool) -> Plane:
     return filled(values, seen.window) - values
 
 
-def lightest(seen: Surface) -> Plane:
-    """The brightness of the paper under dark ink."""
-    return filled(seen.bright, seen.window)
-
-
-def evenly_lit(seen: Surface, plane: Plane, dark: bool) -> tuple[Plane, float]:
-    """Contrast as if the light were the same everywhere, and its noise on bare paper."""
+def paper_of(seen: Surface, plane: Plane, dark: bool) -> Plane:
+    """The brightness of the paper under ink, by the ink's contrast."""
     sign = 1 if dark else -1
     if seen.bright is seen.values:
-        paper = seen.values + sign * plane
-    else:
-        paper = sign * filled(sign * seen.bright, seen.window)
+        return seen.values + sign * plane
+    return sign * filled(sign * seen.bright, seen.window)
+
+
+def evenly_lit(plane: Plane, paper: Plane) -> tuple[Plane, float]:
+    """Contrast with paper as if the light were the same everywhere, and its noise on bare paper."""
     usual = float(np.median(paper[::2, ::2]))
     # The paper is taken from the greatest values of its noise: bare paper has contrast with it.
     even = plane * ((usual + DARKEST) / (np.maximum(paper, 0) + DARKEST))
@@ -94,7 +92,7 @@ def noise_of(values: Plane) -> float:
     """Standard deviation of the noise of a plane."""
     second = values[:, 2:] - 2 * values[:, 1:-1] + values[:, :-2]
     mixed = second[2:] - 2 * second[1:-1] + second[:-2]  # of white noise: 6 times its deviation
-    return float(np.median(np.abs(mixed))) / 0.6745 / 6 if mixed.size else 0.0
+    return float(np.median(np.abs(mixed[::2, ::2]))) / 0.6745 / 6 if mixed.size else 0.0
 
 
 def colour_axis(pixels: Plane, window: int) -> npt.NDArray[np.float32] | None:

@@ -136,8 +136,9 @@ def read_picture(pixels: Pixels, form: Form, every: bool = False) -> Reading:
         return Reading((whole,), None, Steps(plane, plane, plane > 0, 1.0))
     if find_spec("scipy") is None:
         raise ImportError("pictures need SciPy: pip install scipy")
-    reading, blur = _read(pixels, form, every)
-    if reading.refusal and blur > BLURRED:
+    reading, sides = _read(pixels, form, every)
+    blur = blur_of(sides) if reading.refusal else 0.0
+    if blur > BLURRED:
         return _from_afar(pixels, form, every, blur) or reading
     if reading.found or side_of(pixels) <= 1.5 * SIDE:
         return reading
@@ -225,8 +226,8 @@ class View:
 
 def _read(
     pixels: Pixels, form: Form, every: bool, region: Region | None = None
-) -> tuple[Reading, float]:
-    """What is seen on the whole of a picture, or from closer in a region of it; and how blurred."""
+) -> tuple[Reading, Sides]:
+    """What is seen on the whole of a picture, or from closer in a region of it; and its sides."""
     least, side = SMALL * max(pixels.shape[:2]), SIDE
     if region is not None:
         whole = side_of(pixels)
@@ -237,7 +238,7 @@ def _read(
     look, sides, ink = first_look(small, closer)
     view = View(pixels, form, small, scale, look, ink, least / scale)
     reading = _lit(view, sides, every, closer) or _of_view(view, sides, every)
-    return reading if region is None else _moved(reading, region), blur_of(sides)
+    return reading if region is None else _moved(reading, region), sides
 
 
 def _lit(view: View, sides: Sides, every: bool, closer: float) -> Reading | None:
@@ -272,7 +273,8 @@ def _of_view(view: View, sides: Sides, every: bool) -> Reading:
             view, part = replace(view, look=look, ink=ink_of(sides, dark)), None
             objects = view.objects()
     reading = _report(view, every, *objects, part)
-    if reading.refusal and reading.found and view.form.writing:
+    beside = len(reading.found) > len(objects[1])  # both inks are writing
+    if reading.refusal and reading.found and view.form.writing and not beside:
         weak, ink = stronger(view.ink)
         if ink.high >= ink.floor:
             look = replace(view.look, weak=weak)

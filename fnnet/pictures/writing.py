@@ -65,9 +65,10 @@ def is_clear(ink: Ink, high: float) -> bool:
     if not ink.mask.any():
         return False
     traits = traits_of(ink)
-    sharp = traits.outline > 0.9 and traits.soft > 0.7 and traits.width > 0.03
+    sharp = traits.outline > 0.9 and traits.soft > 0.7 and traits.width > 0.045
     drawn = traits.spread < 0.1 and (traits.length > 4 or traits.convexity < 0.7)
-    return sharp and (drawn or ink.high > 0.3 * high) and doubt(traits) is None
+    strong = traits.spread < 0.25 and ink.high > 0.3 * high
+    return sharp and (drawn or strong) and doubt(traits) is None
 
 
 def traits_of(ink: Ink) -> Traits:
