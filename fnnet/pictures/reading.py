@@ -265,7 +265,8 @@ def _of_view(view: View, sides: Sides, every: bool) -> Reading:
     """The reading of a view: of its ink, or else of the stronger of two."""
     objects = view.objects()
     part = None
-    if objects[1] and _is_small(objects[1][0], view.scale):
+    closely = every or len(objects[1]) == 1 or strokes.are_thin(view.ink.mask)
+    if objects[1] and closely and _is_small(objects[1][0], view.scale):
         part = view.part(objects[0], objects[1][0])
         dark = is_dark(part)
         if dark != view.look.dark:  # strokes were too thin to be told from what they enclose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -59,6 +60,7 @@ def resize(plane: Plane, shape: tuple[int, int]) -> Plane:
     return np.asarray(rows @ plane @ columns.T, np.float32)
 
 
+@lru_cache(64)
 def _areas(old: int, new: int) -> Plane:
     """(new, old) matrix: what share of a new pixel each old one covers."""
     edges = np.linspace(0, old, new + 1)
