@@ -7,6 +7,8 @@ import numpy as np
 from fnnet.pictures import strokes, writing
 from fnnet.pictures.ink import Ink
 
+SAME = 0.3  # of the ink's contrast: what differs less from ink is as dark
+CUT = 1.3  # of an object's size: what is longer at the edge is a border
 SPECK = 6  # points: what has fewer is no stroke
 
 
@@ -40,3 +42,27 @@ def objects_of(ink: Ink, least: float, apart: float) -> tuple[strokes.Labels, li
 def _is_edged(ink: Ink, mask: strokes.Mask) -> bool:
     """Whether a piece is no corner that a shadow cuts off."""
     return writing.edge_share(ink.values, mask, ink.high) > 0.8
+
+
+def is_cut(ink: Ink, labels: strokes.Labels, piece: strokes.Piece) -> bool:
+    """Whether an object runs off the edge of the picture.
+
+    Where a stroke lies along the edge, nothing tells its paper, and it has no contrast; but it is
+    there, as dark as the object, and no longer, as a border would be.
+    """
+    if strokes.off_edge(piece, ink.mask.shape):
+        return True
+    reach = round(strokes.NEAR * piece.size)
+    box = slice(piece.top, piece.bottom), slice(piece.left, piece.right)
+    usual = float(np.median(ink.values[box][np.isin(labels[box], piece.labels)]))
+    for values, start, stop, before, after in (
+        (ink.values, piece.left, piece.right, piece.top, piece.bottom),
+        (ink.values.T, piece.top, piece.bottom, piece.left, piece.right),
+    ):
+        near = slice(max(start - reach, 0), stop + reach)
+        for edge, apart in ((values[0], before), (values[-1], len(values) - after)):
+            like = np.abs(edge - usual) < SAME * ink.high
+            short = np.count_nonzero(like) < CUT * piece.size
+            if apart <= reach and short and np.count_nonzero(like[near]) >= 3:
+                return True
+    return False

@@ -32,7 +32,7 @@ from fnnet.pictures.ink import (
     stronger,
     to_working_size,
 )
-from fnnet.pictures.objects import objects_of
+from fnnet.pictures.objects import is_cut, objects_of
 from fnnet.pictures.scaling import Image, Pixels, Plane
 from fnnet.pictures.trained import has_its_size, is_trained_on
 
@@ -44,6 +44,7 @@ AGAIN = 2.5  # times as large: what is analysed where nothing was found
 SMALL = 0.02  # of the picture's longer side: what is no larger is a speck, where there is no ink
 BLURRED = 4.0  # pixels that an edge is wide: it is blurred
 SHARP = 2.5  # pixels that an edge is wide at the size at which a blurred picture is read
+PALE = 0.3  # of all contrast in a blurred picture: a shadow's edge has less
 DARKER = 1.15  # times the contrast of shadows: what ink has at least
 FEW = 8  # objects: no more are looked at closely where they are only counted
 LIKE = 0.35  # of the size of what was found: that of fainter writing, at least
@@ -149,7 +150,7 @@ def read_picture(pixels: Pixels, form: Form, every: bool = False) -> Reading:
 def _from_afar(pixels: Pixels, form: Form, every: bool, blur: float) -> Reading | None:
     """What a blurred picture shows where it is made so small that it is sharp; None if nothing."""
     small, scale = to_working_size(pixels, SIDE * SHARP / blur)
-    reading, _ = _read(small.clip(0, 255), form, every)
+    reading, _ = _read(small.clip(0, 255), form, every, blurred=True)
     if reading.refusal:
         return None
     steps = replace(reading.steps, scale=reading.steps.scale * scale)
@@ -211,6 +212,7 @@ class View:
     look: Look
     ink: Ink
     least: float
+    blurred: bool
     gains: Plane | None = None
     both: Ink | None = None
 
@@ -225,7 +227,11 @@ class View:
 
 
 def _read(
-    pixels: Pixels, form: Form, every: bool, region: Region | None = None
+    pixels: Pixels,
+    form: Form,
+    every: bool,
+    region: Region | None = None,
+    blurred: bool = False,
 ) -> tuple[Reading, Sides]:
     """What is seen on the whole of a picture, or from closer in a region of it; and its sides."""
     least, side = SMALL * max(pixels.shape[:2]), SIDE
@@ -236,7 +242,7 @@ def _read(
     small, scale = to_working_size(pixels, side)
     closer = max(1.0, side / SIDE)
     look, sides, ink = first_look(small, closer)
-    view = View(pixels, form, small, scale, look, ink, least / scale)
+    view = View(pixels, form, small, scale, look, ink, least / scale, blurred)
     reading = _lit(view, sides, every, closer) or _of_view(view, sides, every)
     return reading if region is None else _moved(reading, region), sides
 
@@ -303,7 +309,8 @@ def _report(
     found = []
     for piece in objects:
         near = _near(view, labels, piece, part) if closely else ink.around(piece, labels)
-        found.append(_found(view, near, piece, _doubt(near, form) if closely else None))
+        doubt = _doubt(view, near) if closely else None
+        found.append(_found(view, labels, piece, near, doubt))
         part = None
     few = every or len(objects) <= FEW
     if form.writing and few and not any(each.doubt for each in found):
@@ -315,12 +322,14 @@ def _report(
     return Reading(tuple(found), refusal, steps)
 
 
-def _found(view: View, near: Ink, piece: strokes.Piece, doubt: str | None) -> Found:
+def _found(
+    view: View, labels: strokes.Labels, piece: strokes.Piece, near: Ink, doubt: str | None
+) -> Found:
     """An object of a view, by its ink."""
     scale = view.scale
     box = (piece.top * scale, piece.left * scale, piece.bottom * scale, piece.right * scale)
-    off = strokes.off_edge(piece, view.ink.mask.shape)
-    if off and not has_its_size(box, view.pixels, view.form):
+    cut = is_cut(view.ink, labels, piece)
+    if cut and not has_its_size(box, view.pixels, view.form):
         doubt = "ink runs off the edge of the picture"
     return Found(box, image_of(near, view.form), doubt)
 
@@ -342,13 +351,12 @@ def _fainter(view: View, found: list[strokes.Piece], every: bool) -> list[Found]
     labels, objects = view.objects()
     least = LIKE * max(piece.size for piece in found)
     objects = sorted(objects, key=lambda piece: -piece.size)
-    near = [
-        (_near(view, labels, piece), piece)
-        for piece in objects[: None if every else FEW]
-        if piece.size > least
-    ]
-    clear = [(ink, piece) for ink, piece in near if writing.is_clear(ink, both.high)]
-    return [found for found in (_found(view, *each, None) for each in clear) if not found.doubt]
+    beside = []
+    for piece in objects[: None if every else FEW]:
+        near = _near(view, labels, piece) if piece.size > least else None
+        if near is not None and writing.is_clear(near, both.high):
+            beside.append(_found(view, labels, piece, near, None))
+    return [each for each in beside if each.doubt is None]
 
 
 def _is_small(piece: strokes.Piece, scale: float) -> bool:
@@ -356,11 +364,17 @@ def _is_small(piece: strokes.Piece, scale: float) -> bool:
     return piece.size < FINE and scale > 1
 
 
-def _doubt(ink: Ink, form: Form) -> str | None:
+def _doubt(view: View, near: Ink) -> str | None:
     """Why an object is no writing, if its form is one of writing."""
-    if not ink.mask.any():
+    if not near.mask.any():
         return "too faint to be read"
-    return writing.doubt(writing.traits_of(ink)) if form.writing else None
+    if not view.form.writing:
+        return None
+    traits = writing.traits_of(near)
+    faint = near.high < PALE * float(np.ptp(view.ink.values))
+    if view.blurred and (faint or writing.may_be_shadow(traits)):
+        return "no clear strokes on paper"
+    return writing.doubt(traits)
 
 
 def _lost(ink: Ink, mask: strokes.Mask) -> str | None:

@@ -56,6 +56,11 @@ def doubt(traits: Traits) -> str | None:
     return None
 
 
+def may_be_shadow(traits: Traits) -> bool:
+    """Whether blurred ink is round, or its paper unknown on one side, as in a soft shadow."""
+    return traits.outline < 0.9 or (traits.convexity > 0.87 and traits.evenness < 0.44)
+
+
 def is_clear(ink: Ink, high: float) -> bool:
     """Whether faint ink beside ink of contrast `high` is writing, no shadow's edge or printed line.
 
