@@ -492,6 +492,48 @@ def test_ink_that_runs_off_the_edge_is_refused() -> None:
     assert cut.refusal == "ink runs off the edge of the picture"
 
 
+def test_ink_that_is_cut_along_a_stroke_is_refused() -> None:
+    told = []
+    for digit in SLIM:
+        for side in range(4):
+            page = np.rot90(drawn(digit, size=200, at=(50, 100)), side)
+            rows = np.flatnonzero((page < 100).any(axis=1))
+            for share in (0.1, 0.25):
+                cut = page[rows[0] + int(share * len(rows)) :]
+                for lit in (1.0, np.linspace(1, 0.6, cut.shape[1])):
+                    turned = np.rot90(cut * lit + noise(3, cut.shape), -side)
+                    told.append(read_picture(pixels(turned), MNIST).refusal)
+    assert told.count(None) <= 0.04 * len(told)
+
+
+def test_writing_beside_a_border_is_not_cut() -> None:
+    for digit in SLIM:
+        page = drawn(digit, at=(2, 30))
+        page[:, :8] = page[:, -6:] = page[:5] = INK
+        assert read_picture(pixels(page), MNIST).refusal is None
+
+
+def ellipse(seed: int) -> Page:
+    """A page with nothing but a shadow."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    rng = np.random.default_rng(seed)
+    middle, radii = rng.uniform(0.1, 0.9, 2), rng.uniform(0.1, 0.35, 2)
+    down, across = (
+        (at / n - share) / radius
+        for at, n, share, radius in zip((y, x), (HEIGHT, WIDTH), middle, radii, strict=True)
+    )
+    return PAPER * np.where(down**2 + across**2 < 1, 0.6, 1.0)
+
+
+@pytest.mark.parametrize("sigma", [0, 3, 8, 13])
+def test_a_shadow_on_an_empty_page_is_no_writing(sigma: float) -> None:
+    from scipy import ndimage
+
+    pages = [ndimage.gaussian_filter(ellipse(seed), sigma) for seed in range(30)]
+    told = [read_picture(pixels(page + noise(3)), MNIST).refusal for page in pages]
+    assert told.count(None) <= 1
+
+
 def test_pixels_are_left_as_they_are() -> None:
     page = pixels(drawn(1))
     page.flags.writeable = False

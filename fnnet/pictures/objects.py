@@ -9,6 +9,7 @@ from fnnet.pictures.ink import Ink
 
 SAME = 0.3  # of the ink's contrast: what differs less from ink is as dark
 CUT = 1.3  # of an object's size: what is longer at the edge is a border
+FEWEST = 3  # points: fewer at the edge are no stroke
 SPECK = 6  # points: what has fewer is no stroke
 
 
@@ -48,21 +49,31 @@ def is_cut(ink: Ink, labels: strokes.Labels, piece: strokes.Piece) -> bool:
     """Whether an object runs off the edge of the picture.
 
     Where a stroke lies along the edge, nothing tells its paper, and it has no contrast; but it is
-    there, as dark as the object, and no longer, as a border would be.
+    there, as dark as the object. A border is longer, and paper lies between it and the object.
     """
     if strokes.off_edge(piece, ink.mask.shape):
         return True
-    reach = round(strokes.NEAR * piece.size)
+    height, width = ink.mask.shape
     box = slice(piece.top, piece.bottom), slice(piece.left, piece.right)
     usual = float(np.median(ink.values[box][np.isin(labels[box], piece.labels)]))
-    for values, start, stop, before, after in (
-        (ink.values, piece.left, piece.right, piece.top, piece.bottom),
-        (ink.values.T, piece.top, piece.bottom, piece.left, piece.right),
-    ):
-        near = slice(max(start - reach, 0), stop + reach)
-        for edge, apart in ((values[0], before), (values[-1], len(values) - after)):
-            like = np.abs(edge - usual) < SAME * ink.high
-            short = np.count_nonzero(like) < CUT * piece.size
-            if apart <= reach and short and np.count_nonzero(like[near]) >= 3:
-                return True
-    return False
+    like = np.abs(ink.values - usual) < SAME * ink.high
+    rows, columns = (piece.top, piece.bottom), (piece.left, piece.right)
+    return any(
+        _goes_on(turned, start, *beside, piece.size)
+        for turned, start, beside in (
+            (like, piece.top, columns),
+            (like[::-1], height - piece.bottom, columns),
+            (like.T, piece.left, rows),
+            (like.T[::-1], width - piece.right, rows),
+        )
+    )
+
+
+def _goes_on(like: strokes.Mask, start: int, first: int, stop: int, size: int) -> bool:
+    """Whether ink above an object goes on to the first row, or a short piece of it lies there."""
+    if np.count_nonzero(like[:start, first:stop].all(axis=0)) >= FEWEST:
+        return True
+    reach = round(strokes.NEAR * size)
+    near = like[0, max(first - reach, 0) : stop + reach]
+    short = np.count_nonzero(like[0]) < CUT * size
+    return bool(start <= reach and short and np.count_nonzero(near) >= FEWEST)

@@ -20,12 +20,12 @@ class Traits:
 
     `length` is that of the ink in widths of its widest stroke, `width` the widest stroke's share of
     the ink's size, `convexity` the ink's share of its convex hull, `evenness` the mean distance to
-    the outline, as a share of the greatest one: a half in a bar, a third in a disc, a square or any
-    triangle, `runs` how often a row or column enters ink on average, `blobs` how many parts of like
-    size are left where the outer part of all strokes is taken off, `outline` how much of the
-    outline is an edge in the picture, `spread` how uneven the ink's contrast is inside, `soft` how
-    many outlines wide the transition from ink to paper is, `going_on` how much of what lies around
-    is like the ink, as where a larger dark area is cut.
+    the outline, as a share of the greatest one: a half in a bar, two fifths in a long ellipse, a
+    third in a disc, a square or any triangle, `runs` how often a row or column enters ink on
+    average, `blobs` how many parts of like size are left where the outer part of all strokes is
+    taken off, `outline` how much of the outline is an edge in the picture, `spread` how uneven the
+    ink's contrast is inside, `soft` how many outlines wide the transition from ink to paper is,
+    `going_on` how much of what lies around is like the ink, as where a larger dark area is cut.
     """
 
     length: float
@@ -45,7 +45,8 @@ class Traits:
 def doubt(traits: Traits) -> str | None:
     """Why ink is no writing; None where it may be."""
     convex = traits.convexity > 0.85 and traits.evenness < 0.375
-    if traits.width > 0.5 or traits.length < 1.5 or convex:
+    ellipse = traits.convexity > 0.95 and traits.evenness < 0.415
+    if traits.width > 0.5 or traits.length < 1.5 or convex or ellipse:
         return "a filled area, no strokes of a pen"
     if traits.runs > 3.2 or traits.blobs > 4:
         return "a pattern, no strokes of a pen"
