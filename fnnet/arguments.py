@@ -28,8 +28,24 @@ ROW_SUM_TOLERANCE = 1e-3  # how far from 1 a row of probabilities in half precis
 ENCODE = "write `classes, y = np.unique(y, return_inverse=True)`"
 
 
-def check_network(params: Params) -> None:
-    """Raise where parameters are not those of a network.
+class Sizes(NamedTuple):
+    """What a network's arrays have in common.
+
+    Attributes
+    ----------
+    ensemble : leading axes
+    inputs, logits : their numbers
+    dtype : of all of them
+    """
+
+    ensemble: tuple[int, ...]
+    inputs: int
+    logits: int
+    dtype: np.dtype[Any]
+
+
+def check_network(params: Params) -> Sizes:
+    """The sizes of a network; raises where parameters are not those of one.
 
     Raises
     ------
@@ -42,16 +58,11 @@ def check_network(params: Params) -> None:
     _some_layers("params", params)
     known = getattr(params, "_flat", None)
     dtype = known[0].dtype if known else _one_dtype(params)
-    if dtype not in DTYPES and dtype.newbyteorder("=") not in DTYPES:
-        raise TypeError(
-            f"params must be arrays of float32 or float64, got {dtype}: "
-            "write tree_map(lambda leaf: leaf.astype(np.float32), params)"
-        )
-    names = params.activation, params.output
+    layout = known[1] if known else layout_of(params)
     try:
-        _check_layout(layout_of(params), *names)
+        return _sizes(layout, dtype, params.activation, params.output)
     except TypeError:  # of what cannot be hashed: the check itself names it
-        _check_layout.__wrapped__(layout_of(params), *names)
+        return _sizes.__wrapped__(layout, dtype, params.activation, params.output)
 
 
 def check_tree(name: str, tree: Params) -> None:
@@ -81,20 +92,23 @@ def finite_network(params: Params) -> None:
 
 def inputs(params: Params, x: npt.ArrayLike) -> FloatArray:
     """A sample (d,) or samples (..., N, d) as samples, of the parameters' dtype."""
-    check_network(params)
-    w = params.layers[0].w
-    samples = _floats("x", x, w.dtype)
-    if samples.ndim > 2 and w.ndim > 2 and samples.shape[:-2] != w.shape[:-2]:
+    return _samples(check_network(params), x)
+
+
+def _samples(sizes: Sizes, x: npt.ArrayLike) -> FloatArray:
+    samples = _floats("x", x, sizes.dtype)
+    shape, ensemble = samples.shape, sizes.ensemble
+    if len(shape) > 2 and ensemble and shape[:-2] != ensemble:
         raise ValueError(
             f"x must be one batch, or one for each member of the ensemble of shape "
-            f"{w.shape[:-2]}, got shape {samples.shape}"
+            f"{ensemble}, got shape {shape}"
         )
-    if samples.ndim == 0 or samples.shape[-1] != w.shape[-2]:
+    if not shape or shape[-1] != sizes.inputs:
         raise ValueError(
-            f"x must have {w.shape[-2]} features on its last axis, as the first layer, "
-            f"got shape {samples.shape}"
+            f"x must have {sizes.inputs} features on its last axis, as the first layer, "
+            f"got shape {shape}"
         )
-    return samples[None] if samples.ndim == 1 else samples
+    return samples[None] if len(shape) == 1 else samples
 
 
 def masked_inputs(
@@ -102,16 +116,20 @@ def masked_inputs(
 ) -> tuple[FloatArray, Sequence[FloatArray | None]]:
     """As `inputs`, and one mask, or None, for each layer."""
     samples = inputs(params, x)
+    return samples, _masks(params, samples, masks)
+
+
+def _masks(params: Params, samples: FloatArray, masks: Masks | None) -> Masks:
     layers = params.layers
     if masks is None:
-        return samples, (None,) * len(layers)
+        return (None,) * len(layers)
     if not isinstance(masks, Sequence) or len(masks) != len(layers):
         got = f"{len(masks)}" if isinstance(masks, Sequence) else type(masks).__name__
         raise ValueError(f"masks must be one for each of {len(layers)} layers, got {got}")
     first = samples.shape[:-1]
     rest = (*layers[0].w.shape[:-2], samples.shape[-2]) if layers[0].w.ndim > 2 else first
     shapes = [(*(rest if i else first), lay.w.shape[-2]) for i, lay in enumerate(layers)]
-    return samples, [
+    return [
         mask if mask is None else _mask(mask, shape, samples.dtype)
         for mask, shape in zip(masks, shapes, strict=True)
     ]
@@ -124,14 +142,14 @@ class Batch(NamedTuple):
     ----------
     x : (..., N, d) inputs
     y : (..., N, K) labels as rows
-    s : weights of the samples as a column (N, 1), or 1 where all count alike
+    s : weights of the samples as a column (N, 1), None where all count alike
     total : sum of the weights
     masks : of the inputs of each layer, None where there is none
     """
 
     x: FloatArray
     y: FloatArray
-    s: FloatArray | float
+    s: FloatArray | None
     total: float
     masks: Sequence[FloatArray | None]
 
@@ -144,16 +162,18 @@ def batch(
     masks: Masks | None = None,
 ) -> Batch:
     """Everything that `loss` takes, for the network or an ensemble."""
-    samples, factors = masked_inputs(params, at_least_two_axes(x), masks)
-    ensemble = params.layers[0].w.shape[:-2]
-    if samples.shape[:-2] not in ((), ensemble) or samples.shape[-2] == 0:
+    sizes = check_network(params)
+    samples = _samples(sizes, at_least_two_axes(x))
+    *several, n, _ = samples.shape
+    if n == 0 or (several and samples.shape[:-2] != sizes.ensemble):
         raise ValueError(
-            f"x must be a batch of shape ({''.join(f'{size}, ' for size in ensemble)}N, d) with "
-            f"N >= 1, got shape {samples.shape}"
+            f"x must be a batch of shape ({''.join(f'{size}, ' for size in sizes.ensemble)}N, d) "
+            f"with N >= 1, got shape {samples.shape}"
         )
-    b = params.layers[-1].b
-    rows = labels(params.output, y, (*ensemble, samples.shape[-2], b.shape[-1]), b)
-    return Batch(samples, rows, *sample_weights(weights, samples.shape[-2], b), factors)
+    like = params.layers[-1].b
+    rows = labels(params.output, y, (*sizes.ensemble, n, sizes.logits), like)
+    s, total = sample_weights(weights, n, like)
+    return Batch(samples, rows, s, total, _masks(params, samples, masks))
 
 
 def derivative(dz: npt.ArrayLike, logits: FloatArray) -> FloatArray:
@@ -187,10 +207,10 @@ def logits_and_labels(z: FloatArray, y: npt.ArrayLike) -> tuple[FloatArray, Floa
 
 def sample_weights(
     weights: npt.ArrayLike | None, n: int, like: FloatArray
-) -> tuple[FloatArray | float, float]:
-    """Weights of samples as a column of `like`'s dtype, and their sum; without weights, 1 and n."""
+) -> tuple[FloatArray | None, float]:
+    """Weights of samples as a column of `like`'s dtype, and their sum; n without weights."""
     if weights is None:
-        return 1.0, n
+        return None, n
     s = _array("weights", weights)
     if s.dtype.kind not in "fiub" or s.shape != (n,):
         raise ValueError(f"weights must be ({n},) numbers >= 0, got {s.dtype} {s.shape}")
@@ -242,11 +262,20 @@ def _one_hot(y: Labels, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
     n, k = shape[-2:]
     if y.shape not in ((n,), shape[:-1]):
         raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {y.shape}")
-    columns = np.arange(k, dtype=np.int64, like=y)[:, None] == y.astype(np.int64)[..., None, :]
+    numbers = _numbers(k) if type(y) is np.ndarray else np.arange(k, like=y)[:, None]
+    columns = numbers == (y if y.ndim == 1 else y[..., None, :])
     rows: FloatArray = columns.astype(like.dtype).swapaxes(-1, -2)
     if np.count_nonzero(columns) != y.size:  # a label that no column has
         raise ValueError(f"y must hold classes in [0, {k}), got values from {y.min()} to {y.max()}")
     return rows
+
+
+@lru_cache(maxsize=16)
+def _numbers(k: int) -> npt.NDArray[np.integer[Any]]:
+    """Numbers of classes, as a column."""
+    numbers = np.arange(k)[:, None]
+    numbers.setflags(write=False)
+    return numbers
 
 
 def _distributions(y: Labels, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
@@ -375,12 +404,19 @@ def _one_dtype(params: Params) -> np.dtype[Any]:
 
 
 @lru_cache(maxsize=256)
-def _check_layout(layout: Layout[Params], activation: str | Activation, output: str) -> None:
-    """Raise where layers do not fit each other.
+def _sizes(
+    layout: Layout[Params], dtype: np.dtype[Any], activation: str | Activation, output: str
+) -> Sizes:
+    """Sizes, where layers fit each other.
 
     Trees that one training makes share one layout, so the result is cached: with two layers the
     check costs 3 µs of the 35 that a step of a tiny network takes.
     """
+    if dtype not in DTYPES and dtype.newbyteorder("=") not in DTYPES:
+        raise TypeError(
+            f"params must be arrays of float32 or float64, got {dtype}: "
+            "write tree_map(lambda leaf: leaf.astype(np.float32), params)"
+        )
     activation_of(activation)
     output_of(output)
     shapes = [shape for _, _, shape in layout.parts]
@@ -397,3 +433,4 @@ def _check_layout(layout: Layout[Params], activation: str | Activation, output: 
                 f"layer {i}: w must have {width} inputs, the width of layer {i - 1}, got shape {w}"
             )
         width = w[-1]
+    return Sizes(ensemble, shapes[0][-2], shapes[-1][-1], dtype)

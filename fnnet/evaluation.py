@@ -102,7 +102,7 @@ def _one(params: Params, split: Split) -> Evaluation:
         z = forward(params, scaled(part.x, part.divisor, params.layers[0].w.dtype))
         y = arguments.labels(params.output, part.y, z.shape, z)
         column, _ = arguments.sample_weights(part.weights, len(part), z)
-        s = np.broadcast_to(np.asarray(column, np.float64), (len(part), 1))
+        s = np.ones((len(part), 1)) if column is None else np.asarray(column, np.float64)
         losses = output_of(params.output).with_losses(z, y)[1]
         new = (s.sum(), (s * losses).sum(), *_SUMS[params.output](z, y, s, shift))
         sums = [a + b for a, b in zip(sums, new, strict=True)] if sums else [*new]

@@ -18,11 +18,15 @@ from fnnet.arguments import Batch, Masks
 from fnnet.checks import FloatArray, underflow_is_zero
 from fnnet.outputs import log_softmax_of, output_of, softmax_losses, softmax_of
 from fnnet.params import Layer, Params
-from fnnet.trees import empty_like, sealed
+from fnnet.trees import blank, freeze
 
 # Classes are (..., N) ints, labels 0 or 1 are (..., N, K) ints, numbers (..., N, K) floats: the
 # parameters' output decides, which a type checker cannot know.
 Predictions: TypeAlias = npt.NDArray[Any]
+
+ONES: dict[np.dtype[Any], FloatArray] = {
+    np.dtype(kind): np.ones(4096, kind) for kind in (np.float32, np.float64)
+}
 
 
 class Pass(NamedTuple):
@@ -226,7 +230,7 @@ def losses(
     """
     b = arguments.batch(params, x, y, weights)
     each = _losses(params, b)
-    return (each if weights is None else b.s * each * (each.shape[-2] / b.total))[..., 0]
+    return (each if b.s is None else b.s * each * (each.shape[-2] / b.total))[..., 0]
 
 
 @underflow_is_zero
@@ -433,7 +437,12 @@ def _losses(params: Params, b: Batch) -> FloatArray:
 
 
 def _mean(losses: FloatArray, b: Batch) -> float:
-    return float((b.s * losses).sum() / b.total)  # (4)
+    return float(weighted(losses, b).sum() / b.total)  # (4)
+
+
+def weighted(values: FloatArray, b: Batch) -> FloatArray:
+    """Values of samples, times the samples' weights."""
+    return values if b.s is None else b.s * values
 
 
 def _gradients(params: Params, b: Batch) -> tuple[Params, FloatArray]:
@@ -445,21 +454,29 @@ def _gradients(params: Params, b: Batch) -> tuple[Params, FloatArray]:
 
 def logits_grads(p: FloatArray, b: Batch) -> FloatArray:
     """dL/dZ, of every output."""
-    return b.s * (p - b.y) / b.total  # (5)
+    return weighted(p - b.y, b) / b.total  # (5)
+
+
+def ones_for(dz: FloatArray) -> FloatArray:
+    """A one for each sample: the product with dZ is its sum over samples, faster than `sum`."""
+    n, ones = dz.shape[-2], ONES.get(dz.dtype)
+    if type(dz) is np.ndarray and ones is not None and n <= ones.size:
+        return ones[:n]
+    return np.ones_like(dz, shape=(n,))
 
 
 def backward_pass(
     params: Params, done: Pass, masks: Sequence[FloatArray | None], dz: FloatArray
 ) -> tuple[Params, FloatArray]:
     """The gradient, and dL/dZ of the first layer."""
-    df, blank = activation_of(params.activation).df, empty_like(params)
-    gradient = blank.tree
-    ones = np.ones_like(dz, shape=dz.shape[-2:-1])
+    df, (vector, layout) = activation_of(params.activation).df, blank(params)
+    leaves, ones = layout.leaves(vector), ones_for(dz)
     for i in reversed(range(len(params.layers))):
-        np.matmul(done.h[i].mT, dz, out=gradient.layers[i].w)  # (6) (9)
-        np.matmul(ones, dz, out=gradient.layers[i].b)  # (7) (10)
+        dw, db = leaves[2 * i : 2 * i + 2]
+        np.matmul(done.h[i].mT, dz, out=dw)  # (6) (9)
+        np.matmul(ones, dz, out=db)  # (7) (10)
         if i:
             # Hidden layer i made the inputs h[i]; its z and a are number i - 1.
             dz = (dz @ params.layers[i].w.mT) * df(done.z[i - 1], done.a[i - 1])  # (8)
             dz = _masked(dz, masks[i])
-    return sealed(blank), dz
+    return freeze(vector, layout), dz

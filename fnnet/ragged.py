@@ -273,7 +273,7 @@ class _Run:
         ]
         places = [[a + part[0] for part in self.parts[b - a]] for a, b in pairwise(cuts)]
         logits = [
-            self.step(x[batch], y[batch], s / total, first[starts].tolist())
+            self.step(x[batch], y[batch], (1 if s is None else s) / total, first[starts].tolist())
             for batch, (s, total), starts in zip(batches, scales, places, strict=True)
         ]
         losses = self.output.with_losses(np.concatenate(logits), y)[1]
