@@ -3,8 +3,8 @@
 The modules, from the ground up; each imports only from those before it (`tests/test_house.py`):
 
 - plain values: `checks`, `randomness`, `trees` (trees of arrays in one vector)
-- the network: `activations`, `outputs`, `params`, `arguments` (every check of an argument),
-  `network` (equations 1 to 10)
+- the network: `activations`, `outputs`, `labels`, `params`, `arguments` (every check of an
+  argument), `network` (equations 1 to 10)
 - learning: `optimizers` (11 and 12 in `optimizers.rmsprop`), `regularization`
 - `data`: splits and batches, data sets, downloads, distortions
 - `records`, `evaluation`, `storage` (files, checkpoints)

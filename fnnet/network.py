@@ -6,7 +6,7 @@ first line of each public function checks its arguments (see `arguments`); the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -423,9 +423,14 @@ def forward_pass(params: Params, x: FloatArray, masks: Sequence[FloatArray | Non
 
 def affine(h: FloatArray, layer: Layer) -> FloatArray:
     """H W + b."""
-    z: FloatArray = h @ layer.w
+    z: FloatArray = product_of(h, layer.w)(h, layer.w)
     z += layer.b[..., None, :]
     return z
+
+
+def product_of(a: FloatArray, b: FloatArray) -> Callable[..., FloatArray]:
+    """`numpy.dot` for two matrices, which takes half the time of `matmul` where they are small."""
+    return np.dot if a.ndim == 2 and b.ndim == 2 and b.dtype.isnative else np.matmul
 
 
 def _masked(h: FloatArray, mask: FloatArray | None) -> FloatArray:
@@ -470,13 +475,14 @@ def backward_pass(
 ) -> tuple[Params, FloatArray]:
     """The gradient, and dL/dZ of the first layer."""
     df, (vector, layout) = activation_of(params.activation).df, blank(params)
-    leaves, ones = layout.leaves(vector), ones_for(dz)
+    leaves, ones, product = layout.leaves(vector), ones_for(dz), product_of(dz, params.layers[0].w)
     for i in reversed(range(len(params.layers))):
         dw, db = leaves[2 * i : 2 * i + 2]
-        np.matmul(done.h[i].mT, dz, out=dw)  # (6) (9)
-        np.matmul(ones, dz, out=db)  # (7) (10)
+        product(done.h[i].mT, dz, out=dw)  # (6) (9)
+        product(ones, dz, out=db)  # (7) (10)
         if i:
             # Hidden layer i made the inputs h[i]; its z and a are number i - 1.
-            dz = (dz @ params.layers[i].w.mT) * df(done.z[i - 1], done.a[i - 1])  # (8)
+            dz = product(dz, params.layers[i].w.mT)
+            dz *= df(done.z[i - 1], done.a[i - 1])  # (8)
             dz = _masked(dz, masks[i])
     return freeze(vector, layout), dz

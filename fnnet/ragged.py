@@ -50,6 +50,7 @@ from fnnet import arguments
 from fnnet.activations import activation_of
 from fnnet.checks import FloatArray, described, underflow_is_zero
 from fnnet.data.splits import Split, check_batches, gather, scaled
+from fnnet.labels import label_rows
 from fnnet.network import loss_and_grads
 from fnnet.optimizers.rmsprop import RMSPropState
 from fnnet.optimizers.states import State, changed, check_numbers, kinds, update_of
@@ -260,7 +261,7 @@ class _Run:
             x = data.x.take(rows, axis=0, out=self.rows[: len(rows)], mode="clip")
             y = data.split.y.take(rows, axis=0)
             weights = None if data.split.weights is None else data.split.weights.take(rows)
-            y = arguments.labels(self.output.name, y, (len(rows), k), like)
+            y = label_rows(self.output.name, y, (len(rows), k), like)
             yield x, first // GRAIN * GRAIN, y, weights
 
     def steps(self, x: Any, first: Any, y: FloatArray, weights: Any) -> list[float]:

@@ -38,13 +38,10 @@ class Tree:
 
         def __getattr__(self, name: str) -> Any:
             # Python asks here for what is not set: `freeze` leaves all fields to be made.
-            fields = type(self).__dataclass_fields__
-            if name not in fields:
+            if name not in type(self).__dataclass_fields__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             vector, layout = self._flat
-            made = layout.build(iter(layout.leaves(vector)))
-            for field in fields:
-                object.__setattr__(self, field, getattr(made, field))
+            layout.build(iter(layout.leaves(vector)), self)
             return getattr(self, name)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
@@ -73,14 +70,14 @@ class Layout(Generic[T]):
     structure : nodes, static fields and leaf shapes; equal for trees of one structure
     parts : start, stop and shape of each leaf
     size : length of the vector
-    build : function from leaves, in order, to a tree
+    build : function from leaves, in order, to a tree, or to the fields of a `Tree` that has none
     kind : type of the tree
     """
 
     structure: tuple[object, ...]
     parts: tuple[tuple[int, int, tuple[int, ...]], ...]
     size: int
-    build: Callable[[Iterator[FloatArray]], T]
+    build: Callable[..., T]
     kind: type[T]
 
     def leaves(self, vector: FloatArray) -> list[FloatArray]:
@@ -399,8 +396,8 @@ def _builder(node: Any) -> Callable[[Iterator[FloatArray]], Any]:
     steps, constants = [*zip(names, parts, strict=True)], [*kept.items()]
     new, put = object.__new__, object.__setattr__
 
-    def build(leaves: Iterator[FloatArray]) -> Any:
-        tree = new(kind)
+    def build(leaves: Iterator[FloatArray], tree: Any = None) -> Any:
+        tree = new(kind) if tree is None else tree
         for name, part in steps:
             put(tree, name, part(leaves))
         for name, value in constants:
