@@ -203,12 +203,18 @@ def _kind(state: type, name: str, hint: Any) -> str:
     parts = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else set()
     if parts == {Params, type(None)}:
         return "tree or None"
-    if len(parts) == 2 and float in parts and any(get_origin(p) is np.ndarray for p in parts):
+    if len(parts) == 2 and float in parts and any(map(_is_array_type, parts)):
         return "rate"
     raise TypeError(
         f"{state.__name__}.{name} has the type {hint}, which a checkpoint cannot hold: expected "
         "Params, Params | None, int, float, bool, str or float | FloatArray"
     )
+
+
+def _is_array_type(hint: Any) -> bool:
+    """Whether a type is one of arrays: NumPy 2.5's `NDArray[...]` is a name for one."""
+    origin = get_origin(hint)
+    return get_origin(getattr(origin, "__value__", None)) is np.ndarray or origin is np.ndarray
 
 
 def within(least: float, below: float = math.inf) -> dict[str, tuple[float, float]]:
