@@ -317,6 +317,7 @@ def test_a_dataclass_that_can_be_changed_is_refused() -> None:
 def test_a_rate_may_be_typed_by_a_name_for_arrays_as_numpys_own_is_from_2_5_on() -> None:
     class NDArray:  # as `typing.TypeAliasType`, which Python has from 3.12 on
         __value__ = np.ndarray[tuple[Any, ...], np.dtype[np.floating[Any]]]
+        __class_getitem__: Any = classmethod(GenericAlias)
 
     named: Any = GenericAlias(NDArray, (np.floating,))
     fields: list[Any] = [("params", Params), ("step", int), ("learning_rate", float | named)]
