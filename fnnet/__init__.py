@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from fnnet.data.idx import IDXError, map_idx, read_idx, write_idx
     from fnnet.interop import register_jax
 
+__version__ = "0.2.0"
+
 __all__ = [
     "Layer", "Params", "init_params", "Activation",
     "forward", "softmax", "log_softmax", "cross_entropy",
