@@ -410,7 +410,8 @@ def predict_proba(params: Params, x: npt.ArrayLike) -> FloatArray:
     >>> predict_proba(init_params(0, (3, 2), np.float64), np.zeros(3))
     array([0.5, 0.5])
     """
-    return output_of(params.output).predictions(_logits(params, x))
+    z = _logits(params, x)
+    return output_of(params.output).predictions(z)
 
 
 def forward_pass(params: Params, x: FloatArray, masks: Sequence[FloatArray | None]) -> Pass:
