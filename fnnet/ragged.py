@@ -420,8 +420,8 @@ def _cuts(n: int) -> list[int]:
     """Where the rows of a batch are cut into parts: a thread takes no part that is too small."""
     threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
     shared = n >= 128 and int(threads or os.cpu_count() or 1) > 1
-    rows, most = (16, 8) if _unpacked() else (32, 4)
-    parts = (2 if n < 512 else 4) if shared else min(most, max(1, n // rows))
+    alone = n // 16 if _unpacked() else round(math.sqrt(n) / 4)
+    parts = (2 if n < 512 else 4) if shared else min(8, max(1, alone))
     rows = 4 * math.ceil(n / parts / 4)
     return [*range(0, n, rows), n]
 
