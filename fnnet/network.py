@@ -26,7 +26,7 @@ Predictions: TypeAlias = npt.NDArray[Any]
 
 Product: TypeAlias = Callable[..., FloatArray]
 
-ONES: dict[np.dtype[Any], FloatArray] = {
+ONES: dict[np.dtype[Any], FloatArray] = {  # never written to: see `ones_for`
     np.dtype(kind): np.ones(4096, kind) for kind in (np.float32, np.float64)
 }
 
