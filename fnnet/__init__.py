@@ -3,8 +3,8 @@
 The modules, from the ground up; each imports only from those before it (`tests/test_house.py`):
 
 - plain values: `checks`, `randomness`, `trees` (trees of arrays in one vector)
-- the network: `activations`, `outputs`, `params`, `arguments` (every check of an argument),
-  `network` (equations 1 to 10)
+- the network: `activations`, `outputs`, `labels`, `params`, `arguments` (every check of an
+  argument), `network` (equations 1 to 10)
 - learning: `optimizers` (11 and 12 in `optimizers.rmsprop`), `regularization`
 - `data`: splits and batches, data sets, downloads, distortions
 - `records`, `evaluation`, `storage` (files, checkpoints)
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from fnnet.data.datasets import load_fashion_mnist, load_kmnist, load_mnist
     from fnnet.data.idx import IDXError, map_idx, read_idx, write_idx
     from fnnet.interop import register_jax
+
+__version__ = "0.2.0"
 
 __all__ = [
     "Layer", "Params", "init_params", "Activation",

@@ -8,28 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from fnnet.activations import Activation, activation_of
-from fnnet.checks import FloatArray, as_array, instance_of, is_array
+from fnnet.checks import FloatArray, array_of, as_array, instance_of, is_array, not_traced
+from fnnet.labels import label_rows
 from fnnet.outputs import output_of
 from fnnet.params import Layer, Params
 from fnnet.trees import Layout, layout_of, tree_leaves
 
-Labels: TypeAlias = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
 Masks: TypeAlias = Sequence[FloatArray | None]
 Weights: TypeAlias = FloatArray | npt.NDArray[np.integer[Any]]
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-ROW_SUM_TOLERANCE = 1e-3  # how far from 1 a row of probabilities in half precision may add up
-ENCODE = "write `classes, y = np.unique(y, return_inverse=True)`"
 
 
-def check_network(params: Params) -> None:
-    """Raise where parameters are not those of a network.
+class Sizes(NamedTuple):
+    """What a network's arrays have in common.
+
+    Attributes
+    ----------
+    ensemble : leading axes
+    inputs, logits : their numbers
+    dtype : of all of them
+    """
+
+    ensemble: tuple[int, ...]
+    inputs: int
+    logits: int
+    dtype: np.dtype[Any]
+
+
+def check_network(params: Params) -> Sizes:
+    """The sizes of a network; raises where parameters are not those of one.
 
     Raises
     ------
@@ -42,16 +56,11 @@ def check_network(params: Params) -> None:
     _some_layers("params", params)
     known = getattr(params, "_flat", None)
     dtype = known[0].dtype if known else _one_dtype(params)
-    if dtype not in DTYPES and dtype.newbyteorder("=") not in DTYPES:
-        raise TypeError(
-            f"params must be arrays of float32 or float64, got {dtype}: "
-            "write tree_map(lambda leaf: leaf.astype(np.float32), params)"
-        )
-    names = params.activation, params.output
+    layout = known[1] if known else layout_of(params)
     try:
-        _check_layout(layout_of(params), *names)
+        return _sizes(layout, dtype, params.activation, params.output)
     except TypeError:  # of what cannot be hashed: the check itself names it
-        _check_layout.__wrapped__(layout_of(params), *names)
+        return _sizes.__wrapped__(layout, dtype, params.activation, params.output)
 
 
 def check_tree(name: str, tree: Params) -> None:
@@ -81,20 +90,23 @@ def finite_network(params: Params) -> None:
 
 def inputs(params: Params, x: npt.ArrayLike) -> FloatArray:
     """A sample (d,) or samples (..., N, d) as samples, of the parameters' dtype."""
-    check_network(params)
-    w = params.layers[0].w
-    samples = _floats("x", x, w.dtype)
-    if samples.ndim > 2 and w.ndim > 2 and samples.shape[:-2] != w.shape[:-2]:
+    return _samples(check_network(params), x)
+
+
+def _samples(sizes: Sizes, x: npt.ArrayLike) -> FloatArray:
+    samples = _floats("x", x, sizes.dtype)
+    shape, ensemble = samples.shape, sizes.ensemble
+    if len(shape) > 2 and ensemble and shape[:-2] != ensemble:
         raise ValueError(
             f"x must be one batch, or one for each member of the ensemble of shape "
-            f"{w.shape[:-2]}, got shape {samples.shape}"
+            f"{ensemble}, got shape {shape}"
         )
-    if samples.ndim == 0 or samples.shape[-1] != w.shape[-2]:
+    if not shape or shape[-1] != sizes.inputs:
         raise ValueError(
-            f"x must have {w.shape[-2]} features on its last axis, as the first layer, "
-            f"got shape {samples.shape}"
+            f"x must have {sizes.inputs} features on its last axis, as the first layer, "
+            f"got shape {shape}"
         )
-    return samples[None] if samples.ndim == 1 else samples
+    return samples[None] if len(shape) == 1 else samples
 
 
 def masked_inputs(
@@ -102,16 +114,20 @@ def masked_inputs(
 ) -> tuple[FloatArray, Sequence[FloatArray | None]]:
     """As `inputs`, and one mask, or None, for each layer."""
     samples = inputs(params, x)
+    return samples, _masks(params, samples, masks)
+
+
+def _masks(params: Params, samples: FloatArray, masks: Masks | None) -> Masks:
     layers = params.layers
     if masks is None:
-        return samples, (None,) * len(layers)
+        return (None,) * len(layers)
     if not isinstance(masks, Sequence) or len(masks) != len(layers):
         got = f"{len(masks)}" if isinstance(masks, Sequence) else type(masks).__name__
         raise ValueError(f"masks must be one for each of {len(layers)} layers, got {got}")
     first = samples.shape[:-1]
     rest = (*layers[0].w.shape[:-2], samples.shape[-2]) if layers[0].w.ndim > 2 else first
     shapes = [(*(rest if i else first), lay.w.shape[-2]) for i, lay in enumerate(layers)]
-    return samples, [
+    return [
         mask if mask is None else _mask(mask, shape, samples.dtype)
         for mask, shape in zip(masks, shapes, strict=True)
     ]
@@ -124,14 +140,14 @@ class Batch(NamedTuple):
     ----------
     x : (..., N, d) inputs
     y : (..., N, K) labels as rows
-    s : weights of the samples as a column (N, 1), or 1 where all count alike
+    s : weights of the samples as a column (N, 1), None where all count alike
     total : sum of the weights
     masks : of the inputs of each layer, None where there is none
     """
 
     x: FloatArray
     y: FloatArray
-    s: FloatArray | float
+    s: FloatArray | None
     total: float
     masks: Sequence[FloatArray | None]
 
@@ -144,16 +160,34 @@ def batch(
     masks: Masks | None = None,
 ) -> Batch:
     """Everything that `loss` takes, for the network or an ensemble."""
-    samples, factors = masked_inputs(params, at_least_two_axes(x), masks)
-    ensemble = params.layers[0].w.shape[:-2]
-    if samples.shape[:-2] not in ((), ensemble) or samples.shape[-2] == 0:
+    sizes = check_network(params)
+    samples = x if _ready(x, sizes) else _several(sizes, x)
+    like = params.layers[-1].b
+    rows = label_rows(params.output, y, (*sizes.ensemble, samples.shape[-2], sizes.logits), like)
+    s, total = sample_weights(weights, samples.shape[-2], like)
+    return Batch(samples, rows, s, total, _masks(params, samples, masks))
+
+
+def _ready(x: npt.ArrayLike, sizes: Sizes) -> TypeGuard[FloatArray]:
+    """Whether x is a batch as `_several` returns it: a short way for what comes most often."""
+    return (
+        type(x) is np.ndarray
+        and x.dtype == sizes.dtype
+        and x.ndim == 2
+        and x.shape[1] == sizes.inputs
+        and x.shape[0] > 0
+    )
+
+
+def _several(sizes: Sizes, x: npt.ArrayLike) -> FloatArray:
+    """Samples of one batch, or of one for each member of an ensemble."""
+    samples = _samples(sizes, at_least_two_axes(x))
+    if samples.shape[:-2] not in ((), sizes.ensemble) or samples.shape[-2] == 0:
         raise ValueError(
-            f"x must be a batch of shape ({''.join(f'{size}, ' for size in ensemble)}N, d) with "
-            f"N >= 1, got shape {samples.shape}"
+            f"x must be a batch of shape ({''.join(f'{size}, ' for size in sizes.ensemble)}N, d) "
+            f"with N >= 1, got shape {samples.shape}"
         )
-    b = params.layers[-1].b
-    rows = labels(params.output, y, (*ensemble, samples.shape[-2], b.shape[-1]), b)
-    return Batch(samples, rows, *sample_weights(weights, samples.shape[-2], b), factors)
+    return samples
 
 
 def derivative(dz: npt.ArrayLike, logits: FloatArray) -> FloatArray:
@@ -182,16 +216,16 @@ def logits_and_labels(z: FloatArray, y: npt.ArrayLike) -> tuple[FloatArray, Floa
     if z.dtype.kind == "f" and (z.ndim < 2 or 0 in z.shape):
         raise ValueError(f"logits must have shape (N, K) with N, K >= 1, got {z.shape}")
     z = logits(z)
-    return z, labels("softmax", y, z.shape, z)
+    return z, label_rows("softmax", y, z.shape, z)
 
 
 def sample_weights(
     weights: npt.ArrayLike | None, n: int, like: FloatArray
-) -> tuple[FloatArray | float, float]:
-    """Weights of samples as a column of `like`'s dtype, and their sum; without weights, 1 and n."""
+) -> tuple[FloatArray | None, float]:
+    """Weights of samples as a column of `like`'s dtype, and their sum; n without weights."""
     if weights is None:
-        return 1.0, n
-    s = _array("weights", weights)
+        return None, n
+    s = array_of("weights", weights)
     if s.dtype.kind not in "fiub" or s.shape != (n,):
         raise ValueError(f"weights must be ({n},) numbers >= 0, got {s.dtype} {s.shape}")
     if not bool(np.all(np.isfinite(s) & (s >= 0))):
@@ -204,109 +238,6 @@ def sample_weights(
     return column, total or 1.0  # all zero: loss and gradient are zero
 
 
-def labels(output: str, y: npt.ArrayLike, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
-    """Labels as rows (..., N, K) of `like`'s kind and dtype, in the domain of an output.
-
-    Parameters
-    ----------
-    output : name of the output
-    y : as `loss` takes them
-    shape : of the logits
-    like : an array of the kind and dtype to return
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `loss`.
-    """
-    values = _array("y", y)
-    if values.dtype.kind in "OSUT":
-        raise TypeError(f"y must be an array of numbers, got {values.dtype}: {ENCODE}")
-    if values.dtype.kind not in "fiub":
-        raise TypeError(f"y must be an array of ints or floats, got dtype {values.dtype}")
-    if values.shape == (shape[-2], 1) and shape[-1] > 1:
-        values = values[:, 0]
-    if output != "softmax":
-        return _values(output, values, shape).astype(like.dtype, copy=False)
-    known = _are_classes(values, shape)
-    return _one_hot(values, shape, like) if known else _distributions(values, shape, like)
-
-
-def _are_classes(y: Labels, shape: tuple[int, ...]) -> bool:
-    return y.dtype.kind != "f" and (
-        y.ndim < 2 or y.shape == shape[:-1] or y.shape[-1:] != shape[-1:]
-    )
-
-
-def _one_hot(y: Labels, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
-    n, k = shape[-2:]
-    if y.shape not in ((n,), shape[:-1]):
-        raise ValueError(f"y must hold {n} classes, shape ({n},), got shape {y.shape}")
-    columns = np.arange(k, dtype=np.int64, like=y)[:, None] == y.astype(np.int64)[..., None, :]
-    rows: FloatArray = columns.astype(like.dtype).swapaxes(-1, -2)
-    if np.count_nonzero(columns) != y.size:  # a label that no column has
-        raise ValueError(f"y must hold classes in [0, {k}), got values from {y.min()} to {y.max()}")
-    return rows
-
-
-def _distributions(y: Labels, shape: tuple[int, ...], like: FloatArray) -> FloatArray:
-    n, k = shape[-2:]
-    if y.shape not in ((n, k), shape):
-        hint = ": classes are whole numbers, write y.astype(int)" if y.shape == (n,) else ""
-        raise ValueError(f"y as distributions must have shape ({n}, {k}), got {y.shape}{hint}")
-    total = y.sum(axis=-1, keepdims=True)
-    no_nan("y", y)
-    if not (np.all(y >= 0) and np.all(np.abs(total - 1) <= ROW_SUM_TOLERANCE)):
-        raise ValueError("each row of y must be a distribution: no negatives, a sum of 1")
-    rows: FloatArray = y.astype(like.dtype, copy=False)
-    rows = rows / rows.sum(axis=-1, keepdims=True)
-    return rows
-
-
-def _values(output: str, y: Labels, shape: tuple[int, ...]) -> Labels:
-    n, k = shape[-2:]
-    if k == 1 and y.shape in ((n,), shape[:-1]):
-        y = y[..., None]
-    if y.shape not in ((n, k), shape):
-        alone = f" or ({n},)" if k == 1 else ""
-        raise ValueError(
-            f"y for the output {output!r} must have shape ({n}, {k}){alone}, got {y.shape}"
-        )
-    no_nan("y", y)
-    if output == "sigmoid" and not bool(np.all((y >= 0) & (y <= 1))):
-        raise ValueError(
-            "y for the output 'sigmoid' must hold 0, 1 or probabilities between them, got values "
-            f"from {y.min()} to {y.max()}"
-        )
-    if output == "identity" and not bool(np.all(np.isfinite(y))):
-        raise ValueError("y for the output 'identity' must be finite, got infinite numbers")
-    return y
-
-
-def no_nan(name: str, values: npt.NDArray[Any], first: int = 0) -> None:
-    """Raise where a number is missing, naming its place; `first` is added to the row's number."""
-    place = _nan_in(values, first)
-    if place is not None:
-        raise ValueError(f"{name} must hold numbers, got NaN in {place}")
-
-
-def _nan_in(values: npt.NDArray[Any], first: int = 0) -> str | None:
-    if values.dtype.kind != "f" or not bool(np.any(np.isnan(values))):
-        return None
-    row, *column = (int(places[0]) for places in np.nonzero(np.isnan(values)))
-    return f"row {first + row}" + (f", column {column[-1]}" if column else "")
-
-
-def nan_in_data(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> str | None:
-    """Where a data set holds its first NaN, in words; None where there is none."""
-    for name, values in (("x", x), ("y", y)):
-        for start in range(0, len(values), 2**16):
-            place = _nan_in(values[start : start + 2**16], start)
-            if place is not None:
-                return f"{name} of the data is NaN in {place}"
-    return None
-
-
 def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> FloatArray:
     mask = as_array("masks", mask)
     if mask.shape[-len(shape) :] != shape:
@@ -316,7 +247,7 @@ def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Flo
 
 def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
     """A value as an array of this dtype, unless uint8 leaves its scale open."""
-    array = _array(name, value)
+    array = array_of(name, value)
     if array.dtype == dtype:
         return array
     if array.dtype == np.uint8:
@@ -330,26 +261,9 @@ def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
     return array.astype(dtype)
 
 
-def _array(name: str, value: Any) -> npt.NDArray[Any]:
-    if type(value) is np.ndarray:
-        return value
-    _not_traced(name, value)
-    return as_array(name, value)
-
-
-def _not_traced(name: str, value: Any) -> None:
-    if all(kind.__name__ != "Tracer" for kind in type(value).__mro__):
-        return
-    raise TypeError(
-        f"{name} must not be a tracer of JAX, which cannot follow NumPy: write "
-        "fnnet.grads(params, x, y), or fnnet.vjp(params, x, dz) for a loss of your own; with "
-        "register_jax(), JAX differentiates what jax.numpy makes of params.layers"
-    )
-
-
 def at_least_two_axes(x: npt.ArrayLike) -> npt.NDArray[Any]:
     """x as an array; an error if it is a single sample."""
-    array = _array("x", x)
+    array = array_of("x", x)
     if array.ndim < 2:
         raise ValueError(f"x must be a batch of shape (N, d) with N >= 1, got shape {array.shape}")
     return array
@@ -362,7 +276,7 @@ def _one_dtype(params: Params) -> np.dtype[Any]:
             if not (is_array(leaf) or hasattr(leaf, "__array__")):
                 kind = type(leaf).__name__
                 raise TypeError(f"layer {i} of params must hold arrays, got {kind}")
-            _not_traced("params", leaf)
+            not_traced("params", leaf)
             if hasattr(leaf, "__array__") and not is_array(leaf):
                 raise TypeError(
                     f"params must hold NumPy's arrays, got {type(leaf).__name__}: "
@@ -375,12 +289,19 @@ def _one_dtype(params: Params) -> np.dtype[Any]:
 
 
 @lru_cache(maxsize=256)
-def _check_layout(layout: Layout[Params], activation: str | Activation, output: str) -> None:
-    """Raise where layers do not fit each other.
+def _sizes(
+    layout: Layout[Params], dtype: np.dtype[Any], activation: str | Activation, output: str
+) -> Sizes:
+    """Sizes, where layers fit each other.
 
     Trees that one training makes share one layout, so the result is cached: with two layers the
     check costs 3 µs of the 35 that a step of a tiny network takes.
     """
+    if dtype not in DTYPES and dtype.newbyteorder("=") not in DTYPES:
+        raise TypeError(
+            f"params must be arrays of float32 or float64, got {dtype}: "
+            "write tree_map(lambda leaf: leaf.astype(np.float32), params)"
+        )
     activation_of(activation)
     output_of(output)
     shapes = [shape for _, _, shape in layout.parts]
@@ -397,3 +318,4 @@ def _check_layout(layout: Layout[Params], activation: str | Activation, output: 
                 f"layer {i}: w must have {width} inputs, the width of layer {i - 1}, got shape {w}"
             )
         width = w[-1]
+    return Sizes(ensemble, shapes[0][-2], shapes[-1][-1], dtype)

@@ -161,6 +161,25 @@ def as_array(name: str, value: Any) -> npt.NDArray[Any]:
         raise kind(f"{name} must be an array: {error!s:.99}") from None
 
 
+def array_of(name: str, value: Any) -> npt.NDArray[Any]:
+    """As `as_array`, and an error that says more where JAX traces the value."""
+    if type(value) is np.ndarray:
+        return value
+    not_traced(name, value)
+    return as_array(name, value)
+
+
+def not_traced(name: str, value: Any) -> None:
+    """Raise where JAX traces a value."""
+    if all(kind.__name__ != "Tracer" for kind in type(value).__mro__):
+        return
+    raise TypeError(
+        f"{name} must not be a tracer of JAX, which cannot follow NumPy: write "
+        "fnnet.grads(params, x, y), or fnnet.vjp(params, x, dz) for a loss of your own; with "
+        "register_jax(), JAX differentiates what jax.numpy makes of params.layers"
+    )
+
+
 def described(array: object) -> str:
     """An array in a few letters, as in Equinox: ``f32[784,128]``."""
     if not is_array(array):

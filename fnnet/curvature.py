@@ -69,16 +69,24 @@ from fnnet.checks import (
     underflow_is_zero,
     whole_number,
 )
-from fnnet.network import Pass, affine, backward_pass, forward_pass, logits_grads
+from fnnet.network import (
+    Pass,
+    affine,
+    backward_pass,
+    forward_pass,
+    logits_grads,
+    ones_for,
+    weighted,
+)
 from fnnet.outputs import output_of
 from fnnet.params import Params
 from fnnet.randomness import Seed, generator
 from fnnet.trees import (
-    empty_like,
+    blank,
+    freeze,
     is_static,
     layout_of,
     same_structure,
-    sealed,
     tree_leaves,
     tree_map,
     tree_ravel,
@@ -282,20 +290,20 @@ def _moved(params: Params, v: Params, done: Pass) -> Moved:
 
 def _moved_dz(params: Params, b: Batch, p: FloatArray, moved: Moved) -> FloatArray:
     rp = MOVED_PREDICTIONS[params.output](p, moved.logits)  # (15)
-    return b.s * rp / b.total  # (16)
+    return weighted(rp, b) / b.total  # (16)
 
 
 def _moved_backward(
     params: Params, v: Params, done: Pass, moved: Moved, dz: FloatArray, rdz: FloatArray
 ) -> Params:
-    ddf, blank = _second_derivative(params), empty_like(params)
-    ones = np.ones_like(dz, shape=dz.shape[-2:-1])
+    ddf, (vector, layout) = _second_derivative(params), blank(params)
+    leaves, ones = layout.leaves(vector), ones_for(dz)
     for i in reversed(range(len(params.layers))):
-        out = blank.tree.layers[i]
-        np.matmul(done.h[i].mT, rdz, out=out.w)
+        rdw, rdb = leaves[2 * i : 2 * i + 2]
+        np.matmul(done.h[i].mT, rdz, out=rdw)
         if i:
-            np.add(out.w, moved.rh[i - 1].mT @ dz, out=out.w)  # (17)
-        np.matmul(ones, rdz, out=out.b)  # (18)
+            np.add(rdw, moved.rh[i - 1].mT @ dz, out=rdw)  # (17)
+        np.matmul(ones, rdz, out=rdb)  # (18)
         if i:
             w, step, j = params.layers[i].w, v.layers[i].w, i - 1
             dh, rdh = dz @ w.mT, rdz @ w.mT
@@ -304,7 +312,7 @@ def _moved_backward(
             if ddf is not None:
                 rdz += ddf(done.z[j], done.a[j]) * moved.rz[j] * dh  # (20)
             dz = moved.slopes[j] * dh
-    return sealed(blank)
+    return freeze(vector, layout)
 
 
 @underflow_is_zero

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fnnet import arguments
 from fnnet.checks import FloatArray, underflow_is_zero
 from fnnet.data.splits import Split, check_batches, scaled
+from fnnet.labels import label_rows, no_nan
 from fnnet.network import forward
 from fnnet.outputs import output_of
 from fnnet.params import Params
@@ -84,8 +85,8 @@ def check_split(params: Params, split: Split) -> None:
     forward(params, scaled(split.x[:1], split.divisor, b.dtype))
     for start in range(0, len(split), _rows(b.shape[-1])):
         y = split.y[start : start + _rows(b.shape[-1])]
-        arguments.no_nan("y", y, start)
-        arguments.labels(params.output, y, (len(y), b.shape[-1]), b)
+        no_nan("y", y, start)
+        label_rows(params.output, y, (len(y), b.shape[-1]), b)
     if split.weights is not None and not bool(np.any(split.weights)):
         raise ValueError("the weights of a split must not all be zero")
 
@@ -100,9 +101,9 @@ def _one(params: Params, split: Split) -> Evaluation:
     for start in range(0, len(split), _rows(params.layers[-1].b.shape[-1])):
         part = split[start : start + _rows(params.layers[-1].b.shape[-1])]
         z = forward(params, scaled(part.x, part.divisor, params.layers[0].w.dtype))
-        y = arguments.labels(params.output, part.y, z.shape, z)
+        y = label_rows(params.output, part.y, z.shape, z)
         column, _ = arguments.sample_weights(part.weights, len(part), z)
-        s = np.broadcast_to(np.asarray(column, np.float64), (len(part), 1))
+        s = np.ones((len(part), 1)) if column is None else np.asarray(column, np.float64)
         losses = output_of(params.output).with_losses(z, y)[1]
         new = (s.sum(), (s * losses).sum(), *_SUMS[params.output](z, y, s, shift))
         sums = [a + b for a, b in zip(sums, new, strict=True)] if sums else [*new]

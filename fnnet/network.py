@@ -6,7 +6,7 @@ first line of each public function checks its arguments (see `arguments`); the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,11 +18,17 @@ from fnnet.arguments import Batch, Masks
 from fnnet.checks import FloatArray, underflow_is_zero
 from fnnet.outputs import log_softmax_of, output_of, softmax_losses, softmax_of
 from fnnet.params import Layer, Params
-from fnnet.trees import empty_like, sealed
+from fnnet.trees import blank, freeze
 
 # Classes are (..., N) ints, labels 0 or 1 are (..., N, K) ints, numbers (..., N, K) floats: the
 # parameters' output decides, which a type checker cannot know.
 Predictions: TypeAlias = npt.NDArray[Any]
+
+Product: TypeAlias = Callable[..., FloatArray]
+
+ONES: dict[np.dtype[Any], FloatArray] = {  # never written to: see `ones_for`
+    np.dtype(kind): np.ones(4096, kind) for kind in (np.float32, np.float64)
+}
 
 
 class Pass(NamedTuple):
@@ -80,6 +86,10 @@ def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> Flo
     >>> forward(init_params(0, (3, 4, 2)), np.ones((5, 3))).shape
     (5, 2)
     """
+    return _logits(params, x, masks)
+
+
+def _logits(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> FloatArray:
     samples, factors = arguments.masked_inputs(params, x, masks)
     logits = forward_pass(params, samples, factors).logits
     return logits if np.ndim(x) > 1 else logits[..., 0, :]
@@ -226,7 +236,7 @@ def losses(
     """
     b = arguments.batch(params, x, y, weights)
     each = _losses(params, b)
-    return (each if weights is None else b.s * each * (each.shape[-2] / b.total))[..., 0]
+    return (each if b.s is None else b.s * each * (each.shape[-2] / b.total))[..., 0]
 
 
 @underflow_is_zero
@@ -375,7 +385,7 @@ def predict(params: Params, x: npt.ArrayLike) -> Predictions:
     >>> predict(init_params(0, (3, 2)), np.ones((4, 3))).shape
     (4,)
     """
-    z = forward(params, x)
+    z = _logits(params, x)
     if params.output == "identity":
         return z
     return np.asarray(z.argmax(axis=-1) if params.output == "softmax" else (z > 0) * 1, like=z)
@@ -400,28 +410,34 @@ def predict_proba(params: Params, x: npt.ArrayLike) -> FloatArray:
     >>> predict_proba(init_params(0, (3, 2), np.float64), np.zeros(3))
     array([0.5, 0.5])
     """
-    z = forward(params, x)
+    z = _logits(params, x)
     return output_of(params.output).predictions(z)
 
 
 def forward_pass(params: Params, x: FloatArray, masks: Sequence[FloatArray | None]) -> Pass:
     """Equations (1) and (2), and what they leave for the way back."""
     activation = activation_of(params.activation)
-    hs, zs, outputs = [_masked(x, masks[0])], [], []
+    hs, zs, outputs, product = [_masked(x, masks[0])], [], [], product_of(x, params.layers[0].w)
     for layer, mask in zip(params.layers[:-1], masks[1:], strict=True):
-        z = affine(hs[-1], layer)
+        z = affine(hs[-1], layer, product)
         h = activation.f(z)  # (1)
         zs.append(z if activation.uses_z else h)
         outputs.append(h)
         hs.append(_masked(h, mask))
-    return Pass(hs, zs, outputs, affine(hs[-1], params.layers[-1]))  # (2)
+    return Pass(hs, zs, outputs, affine(hs[-1], params.layers[-1], product))  # (2)
 
 
-def affine(h: FloatArray, layer: Layer) -> FloatArray:
+def affine(h: FloatArray, layer: Layer, product: Product = np.matmul) -> FloatArray:
     """H W + b."""
-    z: FloatArray = h @ layer.w
+    z = product(h, layer.w)
     z += layer.b[..., None, :]
     return z
+
+
+def product_of(a: FloatArray, b: FloatArray) -> Product:
+    """`dot` for two matrices, which takes half of `matmul`'s time where they are small."""
+    matrices = type(a) is type(b) is np.ndarray and a.ndim == b.ndim == 2 and b.dtype.isnative
+    return np.ndarray.dot if matrices else np.matmul
 
 
 def _masked(h: FloatArray, mask: FloatArray | None) -> FloatArray:
@@ -433,7 +449,12 @@ def _losses(params: Params, b: Batch) -> FloatArray:
 
 
 def _mean(losses: FloatArray, b: Batch) -> float:
-    return float((b.s * losses).sum() / b.total)  # (4)
+    return float(weighted(losses, b).sum() / b.total)  # (4)
+
+
+def weighted(values: FloatArray, b: Batch) -> FloatArray:
+    """Values of samples, times the samples' weights."""
+    return values if b.s is None else b.s * values
 
 
 def _gradients(params: Params, b: Batch) -> tuple[Params, FloatArray]:
@@ -445,21 +466,30 @@ def _gradients(params: Params, b: Batch) -> tuple[Params, FloatArray]:
 
 def logits_grads(p: FloatArray, b: Batch) -> FloatArray:
     """dL/dZ, of every output."""
-    return b.s * (p - b.y) / b.total  # (5)
+    return weighted(p - b.y, b) / b.total  # (5)
+
+
+def ones_for(dz: FloatArray) -> FloatArray:
+    """A one for each sample: the product with dZ is its sum over samples, faster than `sum`."""
+    n, ones = dz.shape[-2], ONES.get(dz.dtype)
+    if type(dz) is np.ndarray and ones is not None and n <= ones.size:
+        return ones[:n]
+    return np.ones_like(dz, shape=(n,))
 
 
 def backward_pass(
     params: Params, done: Pass, masks: Sequence[FloatArray | None], dz: FloatArray
 ) -> tuple[Params, FloatArray]:
     """The gradient, and dL/dZ of the first layer."""
-    df, blank = activation_of(params.activation).df, empty_like(params)
-    gradient = blank.tree
-    ones = np.ones_like(dz, shape=dz.shape[-2:-1])
+    df, (vector, layout) = activation_of(params.activation).df, blank(params)
+    leaves, ones, product = layout.leaves(vector), ones_for(dz), product_of(dz, params.layers[0].w)
     for i in reversed(range(len(params.layers))):
-        np.matmul(done.h[i].mT, dz, out=gradient.layers[i].w)  # (6) (9)
-        np.matmul(ones, dz, out=gradient.layers[i].b)  # (7) (10)
+        dw, db = leaves[2 * i : 2 * i + 2]
+        product(done.h[i].mT, dz, out=dw)  # (6) (9)
+        product(ones, dz, out=db)  # (7) (10)
         if i:
             # Hidden layer i made the inputs h[i]; its z and a are number i - 1.
-            dz = (dz @ params.layers[i].w.mT) * df(done.z[i - 1], done.a[i - 1])  # (8)
+            dz = product(dz, params.layers[i].w.mT)
+            dz *= df(done.z[i - 1], done.a[i - 1])  # (8)
             dz = _masked(dz, masks[i])
-    return sealed(blank), dz
+    return freeze(vector, layout), dz

@@ -22,8 +22,9 @@ u at its start and back at its end: no state ever holds u.
 *Bytes stay bytes.* 1/255 is multiplied not into the inputs but into Z1, or, where f(az) = a f(z)
 for a > 0, into the sums of the layer after that: with one hidden layer these are the logits.
 
-*Small products.* OpenBLAS does products of up to 10^6 multiplications without packing them first.
-For small batches products are cut so.
+*Small products.* With AVX-512, OpenBLAS does products of up to 10^6 multiplications without packing
+them first. There small batches have more parts, and their products are cut so; elsewhere larger
+products are faster.
 
 *What a step costs*, for a batch of N, a share p of D inputs, hidden width H and n parts: 4 N p D H
 operations in (1) and (9), seven passes over p D H and all further parameters, and some 60 + 4 n
@@ -40,6 +41,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -50,6 +52,7 @@ from fnnet import arguments
 from fnnet.activations import activation_of
 from fnnet.checks import FloatArray, described, underflow_is_zero
 from fnnet.data.splits import Split, check_batches, gather, scaled
+from fnnet.labels import label_rows
 from fnnet.network import loss_and_grads
 from fnnet.optimizers.rmsprop import RMSPropState
 from fnnet.optimizers.states import State, changed, check_numbers, kinds, update_of
@@ -260,7 +263,7 @@ class _Run:
             x = data.x.take(rows, axis=0, out=self.rows[: len(rows)], mode="clip")
             y = data.split.y.take(rows, axis=0)
             weights = None if data.split.weights is None else data.split.weights.take(rows)
-            y = arguments.labels(self.output.name, y, (len(rows), k), like)
+            y = label_rows(self.output.name, y, (len(rows), k), like)
             yield x, first // GRAIN * GRAIN, y, weights
 
     def steps(self, x: Any, first: Any, y: FloatArray, weights: Any) -> list[float]:
@@ -273,7 +276,7 @@ class _Run:
         ]
         places = [[a + part[0] for part in self.parts[b - a]] for a, b in pairwise(cuts)]
         logits = [
-            self.step(x[batch], y[batch], s / total, first[starts].tolist())
+            self.step(x[batch], y[batch], (1 if s is None else s) / total, first[starts].tolist())
             for batch, (s, total), starts in zip(batches, scales, places, strict=True)
         ]
         losses = self.output.with_losses(np.concatenate(logits), y)[1]
@@ -417,14 +420,22 @@ def _cuts(n: int) -> list[int]:
     """Where the rows of a batch are cut into parts: a thread takes no part that is too small."""
     threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
     shared = n >= 128 and int(threads or os.cpu_count() or 1) > 1
-    parts = (2 if n < 512 else 4) if shared else min(8, max(1, n // 16))
+    alone = n // 16 if _unpacked() else round(math.sqrt(n) / 4)
+    parts = (2 if n < 512 else 4) if shared else min(8, max(1, alone))
     rows = 4 * math.ceil(n / parts / 4)
     return [*range(0, n, rows), n]
 
 
+@cache
+def _unpacked() -> bool:
+    """Whether this processor has AVX-512, and with it OpenBLAS's products without packing."""
+    extensions = (np.show_config(mode="dicts") or {}).get("SIMD Extensions", {})
+    return any("AVX512" in name or name == "X86_V4" for name in extensions.get("found", ()))
+
+
 def _small(count: int, each: int, grain: int, wanted: bool) -> int:
     """How many of so many rows make a small product; all where that is not wanted."""
-    if not wanted or count * each <= SMALL:
+    if not (wanted and _unpacked()) or count * each <= SMALL:
         return max(1, count)
     most = max(grain, SMALL // each // grain * grain)
     return grain * math.ceil(count / math.ceil(count / most) / grain)

@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fnnet import arguments
-from fnnet.arguments import Labels
 from fnnet.checks import (
     LONGEST_AXIS,
     FloatArray,
@@ -37,6 +36,7 @@ from fnnet.checks import (
     underflow_is_zero,
     whole_number,
 )
+from fnnet.labels import Labels, label_rows
 from fnnet.optimizers.schedules import LARGEST_EXPONENT
 from fnnet.optimizers.states import check_setting
 from fnnet.optimizers.steps import each_rate
@@ -143,7 +143,7 @@ def smooth_labels(y: Labels, classes: int, amount: float) -> npt.NDArray[np.floa
     if y.size == 0 or y.ndim not in (1, 2):
         raise ValueError(f"y must be (N,) classes or (N, K) distributions, got shape {y.shape}")
     like = np.zeros((), y.dtype if y.dtype.kind == "f" else np.float64)
-    rows = arguments.labels("softmax", y, (len(y), classes), np.asarray(like, like=y))
+    rows = label_rows("softmax", y, (len(y), classes), np.asarray(like, like=y))
     return rows * (1 - float(amount)) + float(amount) / classes
 
 

@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.arguments import finite_network, nan_in_data
+from fnnet.arguments import finite_network
 from fnnet.checks import flag, function, whole_number
 from fnnet.data.splits import Split, check_batches, shuffled
 from fnnet.evaluation import check_split, evaluate
+from fnnet.labels import nan_in_data
 from fnnet.network import loss_and_grads
 from fnnet.optimizers.states import State, StateT, update_of
 from fnnet.params import Params

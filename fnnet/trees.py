@@ -4,13 +4,14 @@ This module knows nothing about networks.
 
 A tree made by fnnet keeps its leaves in one read-only vector, so that a step of an optimizer is a
 few operations on vectors, however many leaves there are, and `tree_ravel` costs nothing. The leaves
-are views of the vector. What turns one into the other:
+are views of the vector, made when somebody first looks at them: a training loop never does at most
+of its gradients and averages. What turns one into the other:
 
 =============== ========================= ==========================================
 `flat`          tree -> vector, layout    copies if fnnet did not make the tree
 `freeze`        vector, layout -> tree    no copy: the vector becomes read-only
 `frozen`        tree -> tree in a vector  copies if fnnet did not make the tree
-`empty_like`    tree -> blank tree        writable until `sealed` makes it read-only
+`blank`         tree -> vector, layout    uninitialised, to be written and then frozen
 `owned`         array -> read-only array  copies if fnnet did not make the array
 =============== ========================= ==========================================
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -32,6 +33,16 @@ class Tree:
     """Base of dataclasses that remember the vector behind their leaves; see `freeze`."""
 
     __slots__ = ("_flat",)
+
+    if not TYPE_CHECKING:  # a type checker would take any name for a field
+
+        def __getattr__(self, name: str) -> Any:
+            # Python asks here for what is not set: `freeze` leaves all fields to be made.
+            if name not in type(self).__dataclass_fields__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            vector, layout = self._flat
+            layout.build(iter(layout.leaves(vector)), self)
+            return getattr(self, name)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         # Copies and pickles go through the constructor, so that they are read-only, too.
@@ -59,13 +70,15 @@ class Layout(Generic[T]):
     structure : nodes, static fields and leaf shapes; equal for trees of one structure
     parts : start, stop and shape of each leaf
     size : length of the vector
-    build : function from leaves, in order, to a tree
+    build : function from leaves, in order, to a tree, or to the fields of a `Tree` that has none
+    kind : type of the tree
     """
 
     structure: tuple[object, ...]
     parts: tuple[tuple[int, int, tuple[int, ...]], ...]
     size: int
-    build: Callable[[Iterator[FloatArray]], T]
+    build: Callable[..., T]
+    kind: type[T]
 
     def leaves(self, vector: FloatArray) -> list[FloatArray]:
         """The leaves as views of a vector."""
@@ -73,16 +86,6 @@ class Layout(Generic[T]):
             vector[start:stop] if len(shape) == 1 else vector[start:stop].reshape(shape)
             for start, stop, shape in self.parts
         ]
-
-
-@dataclass(slots=True)
-class Blank(Generic[T]):
-    """A tree that is being written: the tree, its leaves, their vector and layout."""
-
-    tree: T
-    leaves: list[FloatArray]
-    vector: FloatArray
-    layout: Layout[T]
 
 
 def tree_leaves(tree: object) -> list[FloatArray]:
@@ -281,29 +284,19 @@ def frozen(tree: T) -> T:
 
 def freeze(vector: FloatArray, layout: Layout[T]) -> T:
     """A tree of read-only views of a vector, which the caller must not use afterwards."""
-    tree = layout.build(iter(layout.leaves(_read_only(vector))))
-    if isinstance(tree, Tree):
-        object.__setattr__(tree, "_flat", (vector, layout))
+    vector = _read_only(vector)
+    if not issubclass(layout.kind, Tree):
+        return layout.build(iter(layout.leaves(vector)))
+    tree = object.__new__(layout.kind)
+    object.__setattr__(tree, "_flat", (vector, layout))
     return tree
 
 
-def empty_like(tree: T) -> Blank[T]:
-    """A tree of this structure to write into, uninitialised; call `sealed` when it is written."""
+def blank(tree: T) -> tuple[FloatArray, Layout[T]]:
+    """An uninitialised vector for a tree of this structure, to be written and then frozen."""
     known: tuple[FloatArray, Layout[T]] | None = getattr(tree, "_flat", None)
     layout = layout_of(tree)
-    vector = empty(layout.size, known[0] if known else tree_leaves(tree)[0])
-    leaves = layout.leaves(vector)
-    return Blank(layout.build(iter(leaves)), leaves, vector, layout)
-
-
-def sealed(blank: Blank[T]) -> T:
-    """The tree of `empty_like`, read-only from now on."""
-    vector = _read_only(blank.vector)
-    if isinstance(vector, np.ndarray):
-        for leaf in blank.leaves:
-            leaf.setflags(write=False)
-    object.__setattr__(blank.tree, "_flat", (vector, blank.layout))
-    return blank.tree
+    return empty(layout.size, known[0] if known else tree_leaves(tree)[0]), layout
 
 
 def empty(size: int, like: FloatArray) -> FloatArray:
@@ -381,7 +374,7 @@ def _layout(tree: T, leaves: Sequence[FloatArray]) -> Layout[T]:
         parts.append((start, start + leaf.size, leaf.shape))
         start += leaf.size
     structure = (_nodes(tree), *_all_statics(tree), *parts)
-    return Layout(structure, tuple(parts), start, _builder(tree))
+    return Layout(structure, tuple(parts), start, _builder(tree), type(tree))
 
 
 def _builder(node: Any) -> Callable[[Iterator[FloatArray]], Any]:
@@ -403,8 +396,8 @@ def _builder(node: Any) -> Callable[[Iterator[FloatArray]], Any]:
     steps, constants = [*zip(names, parts, strict=True)], [*kept.items()]
     new, put = object.__new__, object.__setattr__
 
-    def build(leaves: Iterator[FloatArray]) -> Any:
-        tree = new(kind)
+    def build(leaves: Iterator[FloatArray], tree: Any = None) -> Any:
+        tree = new(kind) if tree is None else tree
         for name, part in steps:
             put(tree, name, part(leaves))
         for name, value in constants:

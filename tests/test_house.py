@@ -21,6 +21,7 @@ FLOORS = (
     "trees",
     "activations",
     "outputs",
+    "labels",
     "params",
     "arguments",
     "network",

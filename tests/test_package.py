@@ -126,7 +126,8 @@ from fnnet_scripts.page import pages, server, thinking
 network = thinking.from_run(again, data, epoch.metrics.test_accuracy, len(data.test))
 with server.Server(pages.Pages(network), pages.Shelf()) as page:  # its own files are there
     assert b"<canvas" in page.files["index.html"]
-print(version("fnnet"))
+assert version("fnnet") == fnnet.__version__
+print(fnnet.__version__)
 """
 
 

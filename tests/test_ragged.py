@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fnnet
-from fnnet import Split, prepare, train_epoch
+from fnnet import Split, prepare, ragged, train_epoch
 
 
 def ragged_split(n: int = 205, d: int = 60, dtype: str = "uint8", k: int = 4) -> Split:
@@ -46,7 +46,12 @@ def assert_close(ours: Any, theirs: Any, tolerance: float) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 32, 64, 205, 500])
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
-def test_an_epoch_in_float64_is_that_of_the_plain_loop(dtype: str, size: int) -> None:
+@pytest.mark.parametrize("unpacked", [True, False])
+def test_an_epoch_in_float64_is_that_of_the_plain_loop(
+    dtype: str, size: int, unpacked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ragged, "_unpacked", lambda: unpacked)
+    monkeypatch.setattr(ragged, "SMALL", 2000)
     split = ragged_split(dtype=dtype)
     state = fnnet.rmsprop_init(fnnet.init_params(0, (60, 20, 4), np.float64), 0.01, eps=1e-4)
     ours, losses = train_epoch(state, split, 1, size)

@@ -184,6 +184,7 @@ def test_a_missing_extra_is_named_with_what_brings_it(
 
 
 BROKEN = """
+import inspect
 import sys
 from pathlib import Path
 from fnnet_scripts.reference import site
@@ -193,7 +194,7 @@ def write_sources(root, out):
     (out / "index.rst").write_text("fnnet\\n=====\\n\\n.. autoclass:: fnnet.Layer\\n")
 
 site.write_sources = write_sources
-fnnet.Layer.__doc__ += "\\n\\n    Both are read-only.\\n"
+fnnet.Layer.__doc__ = inspect.cleandoc(fnnet.Layer.__doc__) + "\\n\\nBoth are read-only.\\n"
 sys.exit(not site.make_site(Path(), Path("site"), None, sys.stderr))
 """
 

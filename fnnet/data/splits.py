@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from fnnet.arguments import ENCODE, Labels, Weights
+from fnnet.arguments import Weights
 from fnnet.checks import (
     FloatArray,
     as_array,
@@ -22,6 +22,7 @@ from fnnet.checks import (
     is_number,
     whole_number,
 )
+from fnnet.labels import ENCODE, Labels
 from fnnet.randomness import Seed, generator
 
 Images: TypeAlias = npt.NDArray[np.uint8]

@@ -14,7 +14,8 @@ from fnnet.optimizers.states import (
     OptimizerState,
     Rate,
     changed,
-    check_state,
+    check_numbers,
+    check_type,
     first_state,
     register,
     within,
@@ -120,7 +121,8 @@ def adam_update(state: AdamState, grads: Params) -> AdamState:
     0.372
     0.319
     """
-    check_state(state, AdamState)
+    check_type(state, AdamState)
+    check_numbers(state)
     t = min(int(state.step) + 1, LARGEST_EXPONENT)
     unbias_m, unbias_v = 1 / (1 - state.beta1**t), 1 / math.sqrt(1 - state.beta2**t)
 

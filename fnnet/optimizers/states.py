@@ -22,6 +22,7 @@ from typing import (
     TypeAlias,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -202,12 +203,18 @@ def _kind(state: type, name: str, hint: Any) -> str:
     parts = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else set()
     if parts == {Params, type(None)}:
         return "tree or None"
-    if len(parts) == 2 and float in parts and any(get_origin(p) is np.ndarray for p in parts):
+    if len(parts) == 2 and float in parts and any(map(_is_array_type, parts)):
         return "rate"
     raise TypeError(
         f"{state.__name__}.{name} has the type {hint}, which a checkpoint cannot hold: expected "
         "Params, Params | None, int, float, bool, str or float | FloatArray"
     )
+
+
+def _is_array_type(hint: Any) -> bool:
+    """Whether a type is one of arrays: NumPy 2.5's `NDArray[...]` is a name for one."""
+    origin = get_origin(hint)
+    return get_origin(getattr(origin, "__value__", None)) is np.ndarray or origin is np.ndarray
 
 
 def within(least: float, below: float = math.inf) -> dict[str, tuple[float, float]]:
@@ -259,7 +266,7 @@ def first_state(state: StateT) -> StateT:
     if not (is_dataclass(state) and hasattr(state, "params")):
         raise TypeError(f"state must be that of an optimizer, got {type(state).__name__}")
     arguments.finite_network(state.params)
-    check_state(state, type(state))
+    check_numbers(state)
     changes: dict[str, Any] = {"params": frozen(state.params)}
     for name, kind in kinds(type(state)).items():
         value = getattr(state, name)
@@ -274,27 +281,11 @@ def first_state(state: StateT) -> StateT:
 
 def changed(state: StateT, **values: Any) -> StateT:
     """A state with other values, as `dataclasses.replace`, without checking them."""
-    new = object.__new__(type(state))
-    for name in kinds(type(state)):
-        value = values[name] if name in values else getattr(state, name)
-        object.__setattr__(new, name, value)
-    return new
-
-
-def check_state(state: Any, kind: type) -> None:
-    """Raise where a state is of another type, or a number of it is out of its range."""
-    check_type(state, kind)
-    key: Any = kind
-    for name, least, below in _ranges(key):
-        value = getattr(state, name)
-        if not (type(value) is float and least <= value < below):
-            check_setting(name, value, least, below, state.params)
-    for name, whole in _steps_and_flags(key):
-        value = getattr(state, name)
-        if whole and not (type(value) is int and value >= 0):
-            whole_number(name, value, 0)
-        elif not whole and not (value is True or value is False):
-            flag(name, value)
+    kind: Any = type(state)
+    new, put = object.__new__(kind), object.__setattr__
+    for name in _kinds(kind):
+        put(new, name, values[name] if name in values else getattr(state, name))
+    return cast(StateT, new)
 
 
 def check_type(state: Any, kind: type) -> None:
@@ -302,6 +293,21 @@ def check_type(state: Any, kind: type) -> None:
     if type(state) is not kind:
         remedy = f"{OPTIMIZERS[kind].init.__name__}(params)" if kind in OPTIMIZERS else ""
         instance_of(kind, "state", state, remedy)
+
+
+def check_numbers(state: Any) -> None:
+    """Raise where a number of a state is out of its range, steps and flags included."""
+    kind: Any = type(state)
+    for name, least, below in _ranges(kind):
+        value = getattr(state, name)
+        if not (type(value) is float and least <= value < below):
+            check_setting(name, value, least, below, state.params)
+    for name, whole in _steps_and_flags(kind):
+        value = getattr(state, name)
+        if whole and not (type(value) is int and value >= 0):
+            whole_number(name, value, 0)
+        elif not whole and not (value is True or value is False):
+            flag(name, value)
 
 
 @cache
@@ -360,8 +366,3 @@ def check_finite_in(name: str, value: Rate, params: Params) -> None:
         fits = bool(np.all(value <= float(np.finfo(dtype).max)))
     if not fits:
         raise ValueError(f"{name} must be finite in {dtype}, got {value!r:.99}")
-
-
-def check_numbers(state: Any) -> None:
-    """Raise where a number of a state is out of its range, steps and flags included."""
-    check_state(state, type(state))

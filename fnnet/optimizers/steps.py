@@ -26,11 +26,11 @@ from fnnet.optimizers.states import (
     Rate,
     changed,
     check_finite_in,
-    check_state,
+    check_numbers,
     kinds,
 )
 from fnnet.params import Params
-from fnnet.trees import Layout, empty, flat, freeze, same_structure
+from fnnet.trees import Layout, empty, flat, freeze, layout_of
 
 Rule: TypeAlias = Callable[..., Sequence[FloatArray | None]]
 StateT = TypeVar("StateT", bound=Any)
@@ -81,7 +81,7 @@ def step_by_blocks(
     """
     if not hasattr(state, "params"):
         raise TypeError(f"state must be an optimizer's, got {type(state).__name__}")
-    check_state(state, type(state))
+    check_numbers(state)
     function("rule", rule)
     g, w, layout = gradient_vector(state.params, grads)
     rate = each_rate(state.learning_rate, state.params, layout)
@@ -157,14 +157,15 @@ def gradient_vector(params: Params, grads: Params) -> tuple[FloatArray, FloatArr
     """
     instance_of(Params, "grads", grads)
     try:
-        alike = same_structure(params, grads)
+        layout = layout_of(params)
+        alike = layout_of(grads).structure == layout.structure
     except TypeError as error:
         raise TypeError(f"grads must be a tree of arrays like state.params: {error}") from None
     if not alike:
         raise ValueError(
             f"grads must have the structure and shapes of state.params, {params}, got {grads}"
         )
-    w, layout = flat(params)
+    w, _ = flat(params)
     return flat(grads)[0].astype(w.dtype, copy=False), w, layout
 
 

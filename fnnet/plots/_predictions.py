@@ -145,7 +145,8 @@ def _prediction_sheet(
             start = left + side + gap / 2 + names_width
             bars = bare(place(figure, start, top, cell * (column + 1) - gap - start, height))
             some = shown[i]
-            low = 0.0 if output == "sigmoid" else 1.05 * z[i, some].min() - 0.05 * z[i, some].max()
+            least, most = float(z[i, some].min()), float(z[i, some].max())
+            low = 0.0 if output == "sigmoid" else 1.05 * least - 0.05 * most
             colours = _bar_colours(guesses[i, some], truths[i, some])
             _draw_bars(bars, z[i, some], p[i, some], low, colours, [names[j] for j in some])
             if i + columns >= n:
@@ -207,7 +208,7 @@ def _draw_bars(
     names: Sequence[str],
 ) -> None:
     inches = axes.bbox.width / DPI
-    left, right = min(low, float(z.min())), float(max(low, z.max()))
+    left, right = min(low, float(z.min())), max(low, float(z.max()))
     if left < low:  # room for a short bar and its number on the right of the zero
         axes.axvline(low, color=GREY, lw=0.8)
         right = max(right, low + (low - left) * 2 * NUMBER_WIDTH / (inches - 2 * NUMBER_WIDTH))

@@ -24,8 +24,8 @@ import numpy as np
 from fnnet_scripts.options import Parser, at_least, exit_code, not_negative, seed, terminal_bar
 
 import fnnet
-from fnnet.arguments import Labels
 from fnnet.checks import FloatArray
+from fnnet.labels import Labels
 
 
 def train(

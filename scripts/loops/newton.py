@@ -45,9 +45,9 @@ from fnnet_scripts.wording import table
 
 import fnnet
 from fnnet.activations import ACTIVATIONS
-from fnnet.arguments import Labels
 from fnnet.checks import FloatArray
 from fnnet.curvature import gauss_newton_vector, hessian_vector, layer_inputs
+from fnnet.labels import Labels
 
 Vector = npt.NDArray[np.float64]
 Curve = list[tuple[int, float]]  # passes made, and the least objective by then

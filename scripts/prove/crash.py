@@ -176,7 +176,7 @@ def stopped(folder: Path, epochs: int, seconds: float) -> bool:
     if alive:
         before = contents(folder)
         second = subprocess.run(
-            command(folder, epochs, resume=True), capture_output=True, text=True, timeout=60
+            command(folder, epochs, resume=True), capture_output=True, text=True, timeout=300
         )
         # Stopped as it ends, it may have let its folder go.
         held = (folder / ".lock").exists()

@@ -52,8 +52,8 @@ def trained(train: fnnet.Split, classes: int) -> fnnet.Params:
 
 def in_bytes(w: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Weights as whole numbers from -127 to 127, and the scale of each column."""
-    scale = np.abs(w).max(axis=0) / STEPS
-    scale = np.where(scale == 0, 1, scale).astype(np.float32)
+    step = np.abs(w).max(axis=0) / STEPS
+    scale = np.where(step == 0, 1, step).astype(np.float32)
     return np.rint(w / scale).astype(np.int8), scale
 
 

@@ -47,6 +47,7 @@ TESTS: dict[str, tuple[str, ...]] = {  # besides the mirrored one: of modules, o
     "activations": ("test_network", "test_equations", "test_ragged"),
     "outputs": ("test_network", "test_equations", "test_ragged"),
     "params": CALLERS,
+    "labels": (*CALLERS, "test_outputs", "test_training"),
     "arguments": CALLERS,
     "checks": ("test_bad_input", "test_network", "test_training", "data/test_splits"),
     "trees": ("test_protocols", "test_purity"),

@@ -687,8 +687,8 @@ def test_the_digits_are_split_in_proportion_and_read_only() -> None:
         7,
         0,
     ]  # an order that results depend on
-    counts = np.bincount(np.concatenate([digits.train.y, digits.test.y]))
-    np.testing.assert_allclose(np.bincount(digits.test.y), counts / 5, atol=1)
+    counts = np.bincount(np.concatenate([digits.train.y, digits.test.y]).astype(int))
+    np.testing.assert_allclose(np.bincount(digits.test.y.astype(int)), counts / 5, atol=1)
 
 
 def test_the_embedded_digits_are_small() -> None:
@@ -752,7 +752,7 @@ def test_the_whole_of_mnist_is_what_was_published() -> None:
     assert mnist.test.x.shape == (10_000, 28, 28)
     assert mnist.train.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert mnist.test.y[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    assert np.bincount(mnist.test.y).tolist() == [
+    assert np.bincount(mnist.test.y.astype(int)).tolist() == [
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009
     ]  # fmt: skip
     assert round(float(mnist.train.x.mean()) / 255, 4) == 0.1307

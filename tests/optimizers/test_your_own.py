@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import GenericAlias, ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ import pytest
 
 import fnnet
 from fnnet import Params
-from fnnet.optimizers.states import OPTIMIZERS
+from fnnet.optimizers.states import OPTIMIZERS, kinds
 from tests import oracles
 from tests.optimizers.shared import SIZES, like, one, stacked
 from tests.optimizers.test_every_optimizer import assert_same
@@ -312,3 +312,14 @@ def test_a_dataclass_that_can_be_changed_is_refused() -> None:
     kind = dataclasses.make_dataclass("LooseState", [("params", Params), ("step", int)])
     with pytest.raises(TypeError, match=r"^state must be a frozen dataclass"):
         fnnet.register(kind, lion_init, lion_update)
+
+
+def test_a_rate_may_be_typed_by_a_name_for_arrays_as_numpys_own_is_from_2_5_on() -> None:
+    class NDArray:  # as `typing.TypeAliasType`, which Python has from 3.12 on
+        __value__ = np.ndarray[tuple[Any, ...], np.dtype[np.floating[Any]]]
+        __class_getitem__: Any = classmethod(GenericAlias)
+
+    named: Any = GenericAlias(NDArray, (np.floating,))
+    fields: list[Any] = [("params", Params), ("step", int), ("learning_rate", float | named)]
+    state = dataclasses.make_dataclass("Named", fields, frozen=True)
+    assert kinds(state) == {"params": "tree", "step": "int", "learning_rate": "rate"}

@@ -132,7 +132,7 @@ def test_the_embedded_network_is_small_and_reads_its_examples() -> None:
     assert NETWORK.stat().st_size <= 500_000
     assert network.classes == tuple("0123456789")
     examples = network.examples
-    np.testing.assert_array_equal(np.bincount(examples.y), np.full(10, 2))
+    np.testing.assert_array_equal(np.bincount(examples.y.astype(int)), np.full(10, 2))
     assert fnnet.evaluate(network.params, examples).accuracy == 1
 
 

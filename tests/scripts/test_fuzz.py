@@ -268,7 +268,7 @@ def test_a_position_outside_of_a_mersenne_twister_is_refused(tmp_path: Path, pos
 @pytest.mark.parametrize("position", [-1, 5, 2**31 - 1])
 def test_a_position_outside_of_philoxs_numbers_is_refused(tmp_path: Path, position: int) -> None:
     rng = np.random.Generator(np.random.Philox(0))
-    for allowed in (0, 4):
+    for allowed in (1, 4):  # of which 0 was one before NumPy 2.5
         load_with(tmp_path / "c", rng, ("buffer_pos",), allowed)
     with pytest.raises(fnnet.CheckpointError):
         load_with(tmp_path / "c", rng, ("buffer_pos",), position)

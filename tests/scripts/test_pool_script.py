@@ -94,12 +94,14 @@ def test_fit_gives_each_network_of_a_job_what_it_would_have_alone(optimizer: str
 
 
 def test_fit_is_pure_and_can_be_pickled() -> None:
-    before = np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
+    state: Any = np.random.get_state()  # noqa: NPY002
+    before = state[1].copy()
     work = pickle.loads(pickle.dumps(search.fit))
     first, second = work(job()), work(pickle.loads(pickle.dumps(job())))
     assert first == second
     assert first == pickle.loads(pickle.dumps(first))
-    np.testing.assert_array_equal(before, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
+    state = np.random.get_state()  # noqa: NPY002
+    np.testing.assert_array_equal(before, state[1])
 
 
 def test_a_network_that_diverges_is_a_result_and_costs_the_others_nothing() -> None:

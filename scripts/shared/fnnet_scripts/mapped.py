@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 import fnnet
-from fnnet.arguments import Labels
 from fnnet.checks import FloatArray
 from fnnet.data.idx import map_idx
+from fnnet.labels import Labels
 
 Part: TypeAlias = tuple[FloatArray, Labels, float]
 

@@ -11,8 +11,8 @@ import numpy as np
 
 import fnnet
 from fnnet.activations import ACTIVATIONS
-from fnnet.arguments import Labels
 from fnnet.checks import FloatArray
+from fnnet.labels import Labels
 from fnnet.optimizers.schedules import Schedule
 from fnnet.optimizers.states import OPTIMIZERS, kinds
 from fnnet.outputs import OUTPUTS

@@ -127,8 +127,10 @@ def _read_settings(parser: Parser, path: Path) -> Any:
         if len(text) > LONGEST:
             parser.error(f"--resume: {path} is longer than a run's settings are")
         return json.loads(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         parser.error(f"--resume: no run to resume in {path.parent} ({error})")
+    except ValueError as error:
+        parser.error(f"--resume: {path} must be JSON, as train.py wrote it ({error})")
     except RecursionError:
         parser.error(f"--resume: {path} is nested too deep to be a run's settings")
 

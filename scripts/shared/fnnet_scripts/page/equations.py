@@ -108,7 +108,7 @@ def _forward(number: int, at: Place) -> str:
         own = n(float(shifted[k]))
         return (
             f"Class {at.name}: {own} / {n(float(shifted.sum()))} = {probability(at.p[k])}, "
-            f"with the largest logit, {n(at.z.max())}, taken off each"
+            f"with the largest logit, {n(float(at.z.max()))}, taken off each"
         )
     value = float(-fnnet.log_softmax(at.z)[k])
     return f"If it is {at.name}: −log {probability(at.p[k])} = {n(value)}"

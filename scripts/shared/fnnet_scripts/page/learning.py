@@ -15,8 +15,8 @@ import numpy as np
 
 import fnnet
 from fnnet.activations import ACTIVATIONS
-from fnnet.arguments import Labels
 from fnnet.checks import FloatArray
+from fnnet.labels import Labels
 from fnnet.optimizers.states import OPTIMIZERS as REGISTERED
 from fnnet.optimizers.states import State
 from fnnet_scripts.recipes import optimizers
