@@ -103,7 +103,8 @@ def read_picture(pixels: Pixels, form: Form, every: bool = False) -> Reading:
     pixels : (H, W) or (H, W, 3) array from 0 to 255, of integers or floats
     form : where the ink lies in the images that the network was trained on
     every : whether each of several objects is looked at closely; without it, several are counted,
-        their images are seen from afar, and none is doubted, which takes a tenth of the time
+        their images are seen from afar, and none is doubted, which takes a tenth of the time;
+        what is faint beside many others, as pencil is beside ink, is then not counted
 
     Returns
     -------

@@ -300,13 +300,51 @@ OTHERS = {
 }
 
 
-def sure(params: fnnet.Params, kind: str, n: int) -> tuple[float, float]:
-    """Of pictures that show no digit, the shares refused and answered above 90 %."""
-    refused, certain = 0, 0
+def side_by_side(a: Digit, b: Digit, rng: Rng) -> Page:
+    """Two digits on a picture of the network's own size, as small as they then are."""
+    halves = [Image.fromarray(each).resize((14, 14), Image.Resampling.BOX) for each in (a, b)]
+    return np.pad(
+        np.concatenate([np.asarray(half, float) for half in halves], axis=1), ((7, 7), (0, 0))
+    )
+
+
+def pencil_beside_ink(a: Digit, b: Digit, rng: Rng) -> Page:
+    top, size = (rng.integers(low, high, 2).tolist() for low, high in ((20, 300), (180, 280)))
+    dark = page(a, size=size[0], corner=(top[0], 60))
+    return noisy(np.minimum(dark, page(b, size=size[1], corner=(top[1], 450), ink=150.0)), 4, rng)
+
+
+def cut(a: Digit, b: Digit, rng: Rng) -> Page:
+    """A digit under a hard shadow of which the top is not on the picture."""
+    return noisy((page(a) * hard_shadow(rng))[TOP + int(rng.uniform(0.3, 0.5) * SIZE) :], 4, rng)
+
+
+def soft_shadow(a: Digit, b: Digit, rng: Rng) -> Page:
+    from scipy import ndimage
+
+    return noisy(PAPER * np.asarray(ndimage.gaussian_filter(round_shadow(rng), 15)), 5, rng)
+
+
+NO_SINGLE_DIGIT: dict[str, Callable[[Digit, Digit, Rng], Page]] = {
+    "two digits on 28 x 28": side_by_side,
+    "two digits on 28 x 56": lambda a, b, rng: np.concatenate([a, b], axis=1).astype(float),
+    "pencil beside ink": pencil_beside_ink,
+    "cut at the top, hard shadow": cut,
+    "round shadow alone": lambda a, b, rng: noisy(PAPER * round_shadow(rng), 5, rng),
+    "soft round shadow alone": soft_shadow,
+}
+
+
+def sure(params: fnnet.Params, kind: str, digits: Digit) -> tuple[float, float]:
+    """Of pictures that show no single digit, the shares refused and answered above 90 %."""
+    refused, certain, n = 0, 0, len(digits)
     for i in range(n):
-        reading = read_picture(
-            as_pixels(OTHERS[kind](kind, np.random.default_rng(i))), FORMS["mnist"]
-        )
+        rng = np.random.default_rng(i)
+        if kind in OTHERS:
+            made = OTHERS[kind](kind, rng)
+        else:
+            made = NO_SINGLE_DIGIT[kind](digits[i], digits[(i + 1) % n], rng)
+        reading = read_picture(as_pixels(made), FORMS["mnist"])
         if reading.refusal:
             refused += 1
         else:
@@ -370,15 +408,14 @@ def run(settings: argparse.Namespace) -> None:
     words = settings.kinds or [""]
     kinds = [name for name in KINDS if any(word in name for word in words)]
     found = [row(params, digits, y, KINDS[name]) for name in counted(kinds, len(kinds), "kind")]
-    others = [
-        sure(params, name, settings.pictures) for name in counted(OTHERS, len(OTHERS), "kind")
-    ]
+    names = [*OTHERS, *NO_SINGLE_DIGIT]
+    others = [sure(params, name, digits) for name in counted(names, len(names), "kind")]
     print(f"{len(y)} pictures of each kind\n\n| kind | right | wrong | refused | ms |")
     print("|-|-|-|-|-|")
     for name, (right, wrong, refused, ms) in zip(kinds, found, strict=True):
         print(f"| {name} | {right:.1%} | {wrong:.1%} | {refused:.1%} | {ms:.0f} |")
-    print("\n| no digit | refused | above 90 % |\n|-|-|-|")
-    for name, (refused, certain) in zip(OTHERS, others, strict=True):
+    print("\n| no single digit | refused | above 90 % |\n|-|-|-|")
+    for name, (refused, certain) in zip(names, others, strict=True):
         print(f"| {name} | {refused:.1%} | {certain:.1%} |")
 
 
