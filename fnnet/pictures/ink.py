@@ -146,16 +146,21 @@ def shade_on(sides: Sides) -> Shade | None:
 
 def unruled(seen: paper.Surface) -> Sides:
     """Both sides of a surface, printed lines taken out: dark ones, or else light ones."""
-    inked = paper.contrast(seen, True), paper.contrast(seen, False)
-    dark, light = without_lines(inked[0]), inked[1]
-    if dark is inked[0]:
-        light = without_lines(light)
-    if dark is inked[0] and light is inked[1]:
-        return _sides(seen, *inked)
-    values = seen.values + (inked[0] - dark) - (inked[1] - light)
+    dark, light = _contrasts(seen)
+    if (plain := without_lines(dark)) is not dark:
+        values = seen.values + (dark - plain)
+    elif (plain := without_lines(light)) is not light:
+        values = seen.values - (light - plain)
+    else:
+        return _sides(seen, dark, light)
     grey = seen.bright is seen.values
     seen = replace(seen, values=values, bright=values if grey else seen.bright)
-    return _sides(seen, paper.contrast(seen, True), paper.contrast(seen, False))
+    return _sides(seen, *_contrasts(seen))
+
+
+def _contrasts(seen: paper.Surface) -> tuple[Plane, Plane]:
+    """Those of dark ink and of light ink."""
+    return paper.contrast(seen, True), paper.contrast(seen, False)
 
 
 def _sides(seen: paper.Surface, dark: Plane, light: Plane) -> Sides:
@@ -192,10 +197,8 @@ def part_of(
         small = brighter(small, gains[box][places])
     window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
     seen = paper.surface(small, window, look.axis)
-    if look.ruled:
-        return Part(unruled(seen), gate[places])
-    dark, light = (paper.contrast(seen, dark) for dark in (True, False))
-    return Part(_sides(seen, dark, light), gate[places])
+    sides = unruled(seen) if look.ruled else _sides(seen, *_contrasts(seen))
+    return Part(sides, gate[places])
 
 
 def is_dark(part: Part) -> bool:

@@ -200,20 +200,14 @@ def _gaps(boxes: npt.NDArray[np.int32], apart: float, least: float) -> Plane:
     start, stop = boxes[:, :2].T, boxes[:, 2:].T
     # Rows and columns between two boxes are negative where they overlap.
     down, across = (
-        np.maximum(a[:, None], a) - np.minimum(b[:, None], b)
-        for a, b in zip(start, stop, strict=True)
+        np.maximum.outer(a, a) - np.minimum.outer(b, b) for a, b in zip(start, stop, strict=True)
     )
     heights, widths = stop - start
     sizes = np.maximum(heights, widths)
-    larger, smaller = _of_pairs(np.maximum, heights), _of_pairs(np.minimum, heights)
-    gaps = np.maximum(down, across) / _of_pairs(np.maximum, sizes).astype(np.float32)
+    larger, smaller = np.maximum.outer(heights, heights), np.minimum.outer(heights, heights)
+    gaps = np.maximum(down, across) / np.maximum.outer(sizes, sizes).astype(np.float32)
     like = smaller > np.maximum(0.6 * larger, least)
     beside = like & (across > apart * larger) & (down < -0.3 * smaller)
     gaps[(gaps > NEAR) | beside] = np.inf
     np.fill_diagonal(gaps, np.inf)
     return np.asarray(gaps, np.float32)
-
-
-def _of_pairs(take: np.ufunc, values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    pairs: npt.NDArray[np.int32] = take(values[:, None], values)
-    return pairs

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -73,11 +72,10 @@ def make_site(root: Path, out: Path, status: TextIO | None, warning: TextIO) -> 
         write_sources(root, source)
         (source / "_static").mkdir()
         (source / "_static" / "fnnet.css").write_text(STYLE, "utf-8")
-        release = version("fnnet")
         settings = {
             **SETTINGS,
-            "release": release,
-            "html_title": f"fnnet {release}",
+            "release": fnnet.__version__,
+            "html_title": f"fnnet {fnnet.__version__}",
             "html_static_path": ["_static"],
             "html_css_files": ["fnnet.css"],
         }
