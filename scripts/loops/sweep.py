@@ -42,11 +42,23 @@ RATES = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2]
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    add = parser.add_argument
     add = parser.group("networks")
     add("--learning-rates", type=not_negative(), nargs="+", default=RATES, metavar="X")
-    add("--seeds", type=at_least(1), default=3, metavar="N", help="networks for each rate; 3")
-    add("--hidden", type=at_least(1), nargs="+", default=[32], metavar="N", help="widths; 32")
+    add(
+        "--seeds",
+        type=at_least(1),
+        default=3,
+        metavar="N",
+        help="networks for each rate; default: 3",
+    )
+    add(
+        "--hidden",
+        type=at_least(1),
+        nargs="+",
+        default=[32],
+        metavar="N",
+        help="widths; default: 32",
+    )
     add("--epochs", type=at_least(1), default=20, metavar="N", help="default: 20")
     add("--batch-size", type=at_least(1), default=32, metavar="N", help="default: 32")
     add = parser.group("results")
