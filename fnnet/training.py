@@ -86,6 +86,14 @@ def train_step(
     state : the optimizer after the step
     loss : the batch's loss before it
 
+    Raises
+    ------
+    TypeError
+        If `state` is no optimizer's, no `update` is given for a type of state that has none
+        registered, or `gradient` or `update` returns something else.
+    ValueError
+        As `loss` and the optimizer's update.
+
     Examples
     --------
     >>> from fnnet import init_params, rmsprop_init
@@ -128,6 +136,8 @@ def train(
 ) -> Iterator[Epoch[StateT]]:
     """Train epoch by epoch, yielding an immutable record after each.
 
+    The arguments are checked at once; each epoch is trained when its record is asked for.
+
     Early stopping and checkpoints live in the loop that consumes the records; to change a step,
     pass a `gradient` or an `update` of your own, which mostly calls fnnet's. If these draw random
     numbers, let them draw from the generator that is given as `rng`: its state is then all that a
@@ -160,10 +170,15 @@ def train(
     progress : whether to show on stderr how far training is: a bar of epochs where tqdm is
         installed (in a notebook its widget, if there are widgets), else a line for each epoch
 
+    Yields
+    ------
+    record : an `Epoch`: the optimizer's state, the metrics and the generator's state after it
+
     Raises
     ------
     TypeError
-        If no `update` is given for a type of state that has none registered.
+        If no `update` is given for a type of state that has none registered, or an argument has
+        another type than it should.
     ValueError
         If `epoch` is given beside `gradient` or `update`, `batch_size` is below 1, `epochs` or
         `start` is negative, a split is empty, a label does not fit the network's

@@ -253,16 +253,26 @@ def load_digits() -> Dataset:
 
 
 def load_dataset(name: str, directory: StrPath | None = None, download: bool = True) -> Dataset:
-    """Load a data set by its name, one of `fnnet.data.datasets.NAMES`: "mnist" or "digits", say.
+    """Load a data set by its name.
 
-    `directory` and `download` are those of `load_mnist`; the digits need neither.
+    Parameters
+    ----------
+    name : "mnist", "fashion-mnist", "kmnist" or "digits" (`fnnet.data.datasets.NAMES`)
+    directory, download : as for `load_mnist`; the digits need neither
+
+    Returns
+    -------
+    Dataset
+        As `load_mnist` or `load_digits` returns it.
 
     Raises
     ------
-    ValueError
-        If there is no such name; otherwise as `load_mnist`.
     TypeError
         If `name` is not a str.
+    ValueError
+        If there is no such name.
+    DownloadError, FileNotFoundError, IDXError
+        As `load_mnist`.
 
     Examples
     --------

@@ -214,8 +214,10 @@ def batches(
 
     Raises
     ------
+    TypeError
+        If `split` is no `Split`, or `rng` is neither a generator nor a seed.
     ValueError
-        If `batch_size` is below 1 or the split is empty.
+        If `batch_size` is below 1, the split is empty, or `dtype` or `memory` is out of range.
 
     Examples
     --------
@@ -249,7 +251,7 @@ def weighted_batches(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As `batches`.
 
     Examples
@@ -358,7 +360,7 @@ def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tupl
     ValueError
         If n is out of range, the seed below 0, or `stratify` has no classes to go by.
     TypeError
-        If rng is neither a generator nor a seed.
+        If `split` is no `Split`, or `rng` is neither a generator nor a seed.
 
     Examples
     --------
