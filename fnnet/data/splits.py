@@ -370,6 +370,8 @@ def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tupl
     [0, 0, 1]
     """
     _check_type("split", split)
+    if isinstance(n, float) and 0 < n < 1:
+        raise ValueError(f"n must be a number of samples, got {n}: write round({n} * len(split))")
     if whole_number("n", n, 1) >= len(split):
         raise ValueError(f"n must be below the {len(split)} samples of the split, got {n}")
     order = generator(rng).permutation(len(split))

@@ -479,6 +479,12 @@ def test_only_a_whole_number_can_be_held_out(n: Any) -> None:
         hold_out(0, numbered(5), n)
 
 
+def test_a_share_to_hold_out_names_the_way_to_a_number() -> None:
+    with pytest.raises(ValueError, match=r"^n must be .*, got 0\.2: write round\(0\.2 \* len\(sp"):
+        hold_out(0, numbered(5), 0.2)  # type: ignore[arg-type]  # that is the test
+    assert len(hold_out(0, numbered(5), round(0.2 * 5))[1]) == 1
+
+
 @pytest.mark.parametrize("f", [fnnet.batches, fnnet.hold_out])
 @pytest.mark.parametrize("rng", [None, -1, 1.5, "seed"])
 def test_what_is_neither_generator_nor_seed_is_refused(f: Any, rng: Any) -> None:
