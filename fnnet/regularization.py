@@ -1,7 +1,7 @@
-"""What keeps a network from learning its training set by heart: functions to compose into the loop.
+"""Regularization: functions against overfitting, to be composed into the training loop.
 
-Dropout and label smoothing belong into the `gradient` of `train`, clipping and weight decay into
-its `update`. Let what draws random numbers draw from the generator that `train` is given:
+Dropout and label smoothing belong in the `gradient` of `train`, clipping and weight decay in its
+`update`. Whatever draws random numbers should draw from the generator that `train` is given:
 
     rng = np.random.default_rng(0)
 

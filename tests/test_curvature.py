@@ -369,7 +369,7 @@ def test_check_grads_says_which_element_is_wrong_and_by_how_much(leaf: int) -> N
     with pytest.raises(AssertionError) as caught:
         check_grads(f, params)
     found = re.fullmatch(
-        r"the gradient is off: (\S+) by (\S+) \(relative; 1e-06 is let pass\)\. "
+        r"the gradient is off: (\S+) by (\S+) \(relative; 1e-06 is allowed\)\. "
         r"At (\S+)\[([\d, ]+)\] it is (\S+), differences give (\S+)",
         str(caught.value),
     )

@@ -152,9 +152,9 @@ def load_fashion_mnist(
 ) -> Dataset:
     """Fashion-MNIST: ten kinds of clothes in MNIST's format, Xiao et al. 2017 (MIT licence).
 
-    Everything is as for `load_mnist`, file names included: give each its own `directory`. What
-    the unpacked files must be is not known, though: those are held to their size, shape and range
-    of labels only, and a file that others packed is refused.
+    Everything is as for `load_mnist`, file names included: give each its own `directory`.
+    But the digests of the unpacked files are not known. So of these only size, shape and range of
+    labels are checked, and a file that others packed is refused.
 
     Examples
     --------
@@ -189,9 +189,9 @@ def load_kmnist(
 ) -> Dataset:
     """KMNIST: ten cursive hiragana in MNIST's format, Clanuwat et al. 2018 (CC BY-SA 4.0).
 
-    Everything is as for `load_mnist`, file names included: give each its own `directory`. What
-    the unpacked files must be is not known, though: those are held to their size, shape and range
-    of labels only, and a file that others packed is refused.
+    Everything is as for `load_mnist`, file names included: give each its own `directory`.
+    But the digests of the unpacked files are not known. So of these only size, shape and range of
+    labels are checked, and a file that others packed is refused.
 
     Examples
     --------

@@ -43,8 +43,8 @@ def distort(
     """Images, each distorted at random; settings of zero leave them as they are.
 
     An image is stretched, sheared, rotated about its centre and shifted, in this order, by amounts
-    drawn evenly from the ranges below; then every pixel is displaced by two smooth random fields.
-    Between pixels the image is interpolated bilinearly; outside it is 0.
+    drawn uniformly from the ranges below; then every pixel is displaced by two smooth random
+    fields. Between pixels the image is interpolated bilinearly; outside it is 0.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Downloads from mirrors: sized, digested, resumed after a break, and whole before they count."""
+"""Downloads from mirrors: resumed after a break, and used only once size and digest are right."""
 
 from __future__ import annotations
 
