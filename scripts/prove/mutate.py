@@ -52,6 +52,7 @@ TESTS: dict[str, tuple[str, ...]] = {  # besides the mirrored one: of modules, o
     "checks": ("test_bad_input", "test_network", "test_training", "data/test_splits"),
     "trees": ("test_protocols", "test_purity"),
     "evaluation": ("test_training", "test_ensembles"),
+    "divergence": ("test_training", "test_ensembles", "test_inputs"),
     "records": ("test_training", *SAVED),
     "randomness": ("data/test_splits", "test_training", *SAVED),
     "interop": ("test_jax",),
