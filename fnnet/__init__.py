@@ -80,8 +80,8 @@ __all__ = [
 ]
 
 # What goes beyond networks, gradients, optimizers and batches is imported when a name of it is
-# first asked for: files and downloads need half of the standard library. So `import fnnet` takes 1.3
-# times as long as `import numpy`; with all names it would take 1.9 times as long.
+# first asked for: files and downloads need half of the standard library. So `import fnnet` takes
+# 1.3 times as long as `import numpy`; with all names it would take 1.9 times as long.
 _LATER = {
     "fnnet.records": ("Epoch", "Evaluation", "Metrics"),
     "fnnet.evaluation": ("evaluate",),

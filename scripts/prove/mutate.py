@@ -332,12 +332,8 @@ def run(settings: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add(
-        "modules",
-        nargs="*",
-        metavar="MODULE",
-        help="network, optimizers/sgd, storage; default: all",
-    )
+    some = "network, optimizers/sgd, storage; default: all"
+    add("modules", nargs="*", metavar="MODULE", help=some)
     add("--workers", type=at_least(1), default=2, metavar="N", help="default: 2")
     add("--every", type=at_least(1), default=1, metavar="N", help="try each Nth mutant")
     settings = parser.parse_args(argv)
