@@ -132,13 +132,18 @@ def layer_inputs(params: Params, x: npt.ArrayLike) -> tuple[tuple[FloatArray, ..
     Parameters
     ----------
     params : the network, or an ensemble of E
-    x : (..., N, d) or (d,) numbers, as `forward`, as are the errors
+    x : (..., N, d) or (d,) numbers, as `forward`
 
     Returns
     -------
     inputs : one array (..., N, inputs) for each layer. The first is x in the parameters' dtype: x
         itself where it has that dtype
     logits : (..., N, K) array; without the axis N, as the inputs, for a single sample
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `forward`.
 
     Examples
     --------

@@ -75,8 +75,8 @@ def forward(params: Params, x: npt.ArrayLike, masks: Masks | None = None) -> Flo
     Raises
     ------
     TypeError
-        If x does not hold numbers, or holds uint8, which could be images (0 to 255) or plain
-        numbers.
+        If params are no `Params`, or x does not hold numbers, or holds uint8, which could be
+        images (0 to 255) or plain numbers.
     ValueError
         If the last axis of x, the layers among each other, or the masks do not fit.
 
@@ -109,6 +109,17 @@ def softmax(logits: FloatArray) -> FloatArray:
     ----------
     logits : (..., K) float array
 
+    Returns
+    -------
+    p : (..., K) array of the logits' dtype; each row adds up to 1
+
+    Raises
+    ------
+    TypeError
+        If the logits are not floats.
+    ValueError
+        If the last axis is missing or empty.
+
     Examples
     --------
     >>> softmax(np.array([1000.0, 1000.0]))
@@ -124,6 +135,17 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     Parameters
     ----------
     logits : (..., K) float array
+
+    Returns
+    -------
+    log_p : (..., K) array of the logits' dtype, <= 0
+
+    Raises
+    ------
+    TypeError
+        If the logits are not floats.
+    ValueError
+        If the last axis is missing or empty.
 
     Examples
     --------
@@ -190,7 +212,7 @@ def loss(
     Raises
     ------
     TypeError
-        If x or y does not hold numbers.
+        If params are no `Params`, x or y does not hold numbers, or x holds uint8 (see `forward`).
     ValueError
         If shapes disagree, the batch is empty, a label lies outside the output's domain, or a
         weight is negative or not finite.
@@ -221,12 +243,17 @@ def losses(
 
     Parameters
     ----------
-    params, x, y, weights : as `loss`, as are the errors
+    params, x, y, weights : as `loss`
 
     Returns
     -------
     losses : (..., N) float array, whose mean over the last axis is the loss of each member; with
         weights s each is s · l · N / sum(s), so that the mean is the weighted loss
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `loss`.
 
     Examples
     --------
@@ -261,7 +288,18 @@ def grads(
 
     Here :math:`Z_1 = X W_1 + b_1`. More hidden layers repeat (8) to (10).
 
-    Parameters, errors: as `loss`. The result has the parameters' shapes and dtype.
+    Parameters
+    ----------
+    params, x, y, weights : as `loss`
+
+    Returns
+    -------
+    gradient : a tree like `params`, of its shapes and dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `loss`.
 
     Examples
     --------
@@ -285,9 +323,19 @@ def loss_and_grads(
 
     Parameters
     ----------
-    params, x, y, weights : as `loss`, as are the errors
+    params, x, y, weights : as `loss`
     masks : arrays that multiply each layer's inputs, from `dropout_masks`; None for a layer
         without. Loss and gradient are then those of the masked network
+
+    Returns
+    -------
+    loss : a float, as `loss` returns it
+    gradient : a tree like `params`, as `grads` returns it
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `loss`, and for the masks as `forward`.
 
     Examples
     --------
@@ -315,10 +363,16 @@ def vjp(params: Params, x: npt.ArrayLike, dz: npt.ArrayLike, masks: Masks | None
     dz : dL/dZ, an array of the shape of forward(params, x)
     masks : as `forward`
 
+    Returns
+    -------
+    gradient : a tree like `params`, of its shapes and dtype
+
     Raises
     ------
-    TypeError, ValueError
-        As `forward`, or if dz has another shape than the logits.
+    TypeError
+        As `forward`, or if dz does not hold numbers.
+    ValueError
+        As `forward`, or if x is a single sample, or dz has another shape than the logits.
 
     Examples
     --------
@@ -346,11 +400,16 @@ def input_grads(
 
     Parameters
     ----------
-    params, x, y, weights : as `loss`, as are the errors
+    params, x, y, weights : as `loss`
 
     Returns
     -------
     dx : array of the shape of x; where members of an ensemble share x, the sum over them
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `loss`.
 
     Examples
     --------
@@ -379,6 +438,11 @@ def predict(params: Params, x: npt.ArrayLike) -> Predictions:
         where a label is more probable than not, else 0, (..., N, K) ints; for "identity" the
         numbers, (..., N, K) floats. A single input (d,) gives one answer, without the axis N
 
+    Raises
+    ------
+    TypeError, ValueError
+        As `forward`.
+
     Examples
     --------
     >>> from fnnet import init_params
@@ -402,7 +466,12 @@ def predict_proba(params: Params, x: npt.ArrayLike) -> FloatArray:
 
     Returns
     -------
-    p : (..., N, K) or (K,) array; for "softmax" its last axis adds up to 1
+    p : (..., N, K) or (K,) array of the parameters' dtype; for "softmax" each row adds up to 1
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `forward`.
 
     Examples
     --------

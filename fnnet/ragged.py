@@ -100,10 +100,17 @@ def prepare(split: Split) -> Prepared:
     ----------
     split : the training data
 
+    Returns
+    -------
+    prepared : `Prepared`, with a sorted copy of x; without one where the data are dense or mapped
+        into memory, since those take the plain loop
+
     Raises
     ------
-    TypeError, ValueError
-        If `split` is none, or empty.
+    TypeError
+        If this is no `Split`.
+    ValueError
+        If the split is empty.
 
     Examples
     --------

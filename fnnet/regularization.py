@@ -71,6 +71,8 @@ def dropout_masks(
 
     Raises
     ------
+    TypeError
+        If params are no `Params`, or rng is neither a generator nor a seed.
     ValueError
         If there is not one rate for each layer, a rate lies outside [0, 1), or n is below 1.
 
@@ -166,6 +168,8 @@ def decay_weights(params: Params, amount: float | FloatArray) -> Params:
 
     Raises
     ------
+    TypeError
+        If params are no `Params`.
     ValueError
         If an amount lies outside [0, 1], or they are not as many as members.
 
@@ -210,6 +214,8 @@ def l2_penalty(params: Params, strength: float) -> tuple[float, Params]:
 
     Raises
     ------
+    TypeError
+        If params are no `Params`.
     ValueError
         If the strength is not a finite number >= 0.
 

@@ -95,10 +95,14 @@ def tree_leaves(tree: object) -> list[FloatArray]:
     ----------
     tree : an array, a tuple of trees, or a dataclass instance whose fields are trees
 
+    Returns
+    -------
+    leaves : list of the tree's own arrays, not copies
+
     Raises
     ------
     TypeError
-        If a leaf is not an array.
+        If a node is neither a tuple nor a dataclass, and no array.
 
     Examples
     --------
@@ -130,12 +134,16 @@ def tree_map(f: Callable[..., FloatArray], tree: T, /, *rest: T) -> T:
     f : called as ``f(leaf, *leaves_of_rest)``; returns an array
     tree, rest : trees of one structure; the shapes of their leaves may differ
 
+    Returns
+    -------
+    tree : a new tree of read-only arrays, what `f` returned; of no leaves, the tree itself
+
     Raises
     ------
     ValueError
         If the trees differ in structure.
     TypeError
-        If `f` returns something other than an array.
+        If `f` is no function or returns something other than an array, or a tree is none.
 
     Examples
     --------
@@ -183,7 +191,7 @@ def tree_ravel(tree: T) -> tuple[FloatArray, Callable[[FloatArray], T]]:
     ValueError
         If the leaves have different dtypes, or `unravel` gets an array of another shape.
     TypeError
-        If `unravel` gets something other than real numbers.
+        If this is no tree of arrays, or `unravel` gets something other than real numbers.
 
     Examples
     --------
@@ -219,6 +227,15 @@ def tree_equal(a: object, b: object) -> bool:
     ----------
     a, b : trees, such as `tree_map` takes
 
+    Returns
+    -------
+    equal : bool; NaN equals nothing, as in `numpy.array_equal`
+
+    Raises
+    ------
+    TypeError
+        If a or b is no tree of arrays.
+
     Examples
     --------
     >>> tree_equal((np.ones(2),), (np.ones(2),))
@@ -238,7 +255,18 @@ def tree_allclose(a: object, b: object, rtol: float = 1e-5, atol: float = 1e-8) 
     Parameters
     ----------
     a, b : trees, such as `tree_map` takes
-    rtol, atol : tolerances, relative to the numbers of b and absolute
+    rtol, atol : tolerances >= 0, relative to the numbers of b and absolute
+
+    Returns
+    -------
+    close : bool; dtypes may differ, shapes may not
+
+    Raises
+    ------
+    TypeError
+        If a or b is no tree of arrays.
+    ValueError
+        If a tolerance is not a finite number >= 0.
 
     Examples
     --------

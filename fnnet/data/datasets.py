@@ -117,7 +117,11 @@ def load_mnist(
         If a file is damaged and `download` is False, or if `directory` holds an intact file of
         the right name that is another data set's (a ValueError).
     ValueError
-        If the time-out is out of range, or a mirror is no URL.
+        If the time-out is out of range, a mirror is no URL, or a path is none that a system knows.
+    TypeError
+        If a path or the mirrors have another type, or a flag is neither True nor False.
+    OSError
+        If a file cannot be read, or a folder not be made or written to.
 
     Examples
     --------
@@ -156,6 +160,20 @@ def load_fashion_mnist(
     But the digests of the unpacked files are not known. So of these only size, shape and range of
     labels are checked, and a file that others packed is refused.
 
+    Parameters
+    ----------
+    directory, download, progress, cache, mirrors, timeout : as for `load_mnist`
+
+    Returns
+    -------
+    Dataset
+        Of the shapes and dtypes that `load_mnist` returns.
+
+    Raises
+    ------
+    DownloadError, FileNotFoundError, OSError, IDXError, TypeError, ValueError
+        As `load_mnist`.
+
     Examples
     --------
     The second call looks into a folder that is empty and asks no server:
@@ -192,6 +210,20 @@ def load_kmnist(
     Everything is as for `load_mnist`, file names included: give each its own `directory`.
     But the digests of the unpacked files are not known. So of these only size, shape and range of
     labels are checked, and a file that others packed is refused.
+
+    Parameters
+    ----------
+    directory, download, progress, cache, mirrors, timeout : as for `load_mnist`
+
+    Returns
+    -------
+    Dataset
+        Of the shapes and dtypes that `load_mnist` returns.
+
+    Raises
+    ------
+    DownloadError, FileNotFoundError, OSError, IDXError, TypeError, ValueError
+        As `load_mnist`.
 
     Examples
     --------
@@ -268,10 +300,10 @@ def load_dataset(name: str, directory: StrPath | None = None, download: bool = T
     Raises
     ------
     TypeError
-        If `name` is not a str.
+        If `name` is not a str, or as `load_mnist`.
     ValueError
-        If there is no such name.
-    DownloadError, FileNotFoundError, IDXError
+        If there is no such name, or as `load_mnist`.
+    DownloadError, FileNotFoundError, OSError, IDXError
         As `load_mnist`.
 
     Examples
@@ -298,6 +330,21 @@ def load_source(
     timeout: float = 10.0,
 ) -> Dataset:
     """Load any data set that is published as four IDX files; see `load_mnist`.
+
+    Parameters
+    ----------
+    source : what is known of its files
+    directory, download, progress, cache, mirrors, timeout : as for `load_mnist`
+
+    Returns
+    -------
+    Dataset
+        Of the sizes that the source says; classes count from 0, all arrays are read-only.
+
+    Raises
+    ------
+    DownloadError, FileNotFoundError, OSError, IDXError, TypeError, ValueError
+        As `load_mnist`, or if `source` is no `Source`.
 
     Examples
     --------
@@ -337,7 +384,17 @@ def load_source(
 
 
 def cache_folder() -> Path:
-    """Return the folder that holds downloads: ``$FNNET_CACHE``, or the platform's own."""
+    """Return the folder that holds downloads: ``$FNNET_CACHE``, or the platform's own.
+
+    Returns
+    -------
+    folder : its path; it need not exist yet
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no home folder to put it in, or a variable names one of a user who has none.
+    """
     if own := os.environ.get("FNNET_CACHE"):
         return _expanded("FNNET_CACHE", own)
     if xdg := os.environ.get("XDG_CACHE_HOME"):

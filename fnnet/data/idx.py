@@ -74,6 +74,8 @@ def read_idx(path: StrPath, *, limit: int = 2**31) -> NDArray[np.generic]:
         are damaged or padded with more than 1 MiB of zeros.
     OSError
         If the file is absent (FileNotFoundError), cannot be read, or is a pipe or a device.
+    TypeError, ValueError
+        If `path` is no path, or `limit` no whole number >= 0.
 
     Examples
     --------
@@ -117,6 +119,8 @@ def map_idx(path: StrPath) -> NDArray[np.generic]:
         If the file is gzipped, or `read_idx` would refuse it.
     OSError
         If the file is absent (FileNotFoundError), cannot be read, or is a pipe or a device.
+    TypeError, ValueError
+        If `path` is no path.
 
     Examples
     --------
@@ -152,7 +156,9 @@ def write_idx(path: StrPath, array: NDArray[np.generic]) -> None:
     Raises
     ------
     TypeError
-        If IDX has no such element type.
+        If IDX has no such element type, or `path` is no path.
+    ValueError
+        If `path` is none that a system knows, or rows of the array differ in length.
     IDXError
         If a size does not fit 32 bits.
     OSError

@@ -176,6 +176,20 @@ MNIST, FASHION_MNIST, KMNIST = (SOURCES[name] for name in ("mnist", "fashion-mni
 
 
 def title_of(name: str) -> str:
-    """What people call a data set of `NAMES`."""
+    """What people call a data set of `NAMES`.
+
+    Parameters
+    ----------
+    name : as `load_dataset` takes it, or that of another data set
+
+    Returns
+    -------
+    title : "Fashion-MNIST", say; another name with a capital letter
+
+    Raises
+    ------
+    TypeError
+        If `name` is not a str.
+    """
     instance_of(str, "name", name)
     return SOURCES[name].title if name in SOURCES else name.capitalize()

@@ -98,6 +98,10 @@ def as_c(
     header : whether it is for a header: functions are then ``static inline``, behind a guard
     about : what it was trained on; a comment has it
 
+    Returns
+    -------
+    source : the text of a file
+
     Raises
     ------
     TypeError, ValueError

@@ -39,6 +39,10 @@ def as_onnx(
         divides it by the divisor itself
     about : what it was trained on
 
+    Returns
+    -------
+    model : checked by onnx
+
     Raises
     ------
     ImportError

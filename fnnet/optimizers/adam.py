@@ -64,8 +64,14 @@ def adam_init(
     ----------
     params, learning_rate, beta1, beta2, eps : see `AdamState`
 
+    Returns
+    -------
+    state : `AdamState` whose parameters are read-only, with means and mean squares of zeros
+
     Raises
     ------
+    TypeError
+        If params are no `Params` of one float dtype.
     ValueError
         If a number is not finite or outside its range, or the parameters do not fit each other or
         are not finite.
@@ -100,8 +106,14 @@ def adam_update(state: AdamState, grads: Params) -> AdamState:
     state : the optimizer before the step
     grads : gradient of the loss at `state.params`
 
+    Returns
+    -------
+    state : the optimizer after the step, a new `AdamState`
+
     Raises
     ------
+    TypeError
+        If the state is no `AdamState`, or the gradient no `Params`.
     ValueError
         If the gradient's structure or shapes differ from the parameters', or a number of the state
         is out of range.

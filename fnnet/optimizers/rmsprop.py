@@ -86,10 +86,15 @@ def rmsprop_init(
     params, learning_rate, decay, eps, momentum, centered, eps_in_sqrt : see `RMSPropState`
     initial_scale : what the mean squares start at, >= 0
 
+    Returns
+    -------
+    state : `RMSPropState` whose parameters are read-only, with no velocity and no means yet
+
     Raises
     ------
     TypeError
-        If `centered` or `eps_in_sqrt` is neither True nor False.
+        If params are no `Params` of one float dtype, or `centered` or `eps_in_sqrt` is neither
+        True nor False.
     ValueError
         If a number is not finite or outside its range, or the parameters do not fit each other or
         are not finite.
@@ -137,8 +142,15 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     state : the optimizer before the step
     grads : gradient of the loss at `state.params`
 
+    Returns
+    -------
+    state : the optimizer after the step, a new `RMSPropState`
+
     Raises
     ------
+    TypeError
+        If the state is no `RMSPropState`, the gradient no `Params`, or a flag is neither True
+        nor False.
     ValueError
         If the gradient's structure or shapes differ from the parameters', or a number of the state
         is out of range.

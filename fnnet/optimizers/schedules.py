@@ -40,6 +40,15 @@ def constant(rate: float) -> Schedule:
     ----------
     rate : >= 0
 
+    Returns
+    -------
+    schedule : function of the step, a number >= 0, that returns the rate, a float
+
+    Raises
+    ------
+    ValueError
+        If the rate is not a finite number >= 0.
+
     Examples
     --------
     >>> constant(0.1)(1000)
@@ -64,6 +73,16 @@ def cosine(rate: float, steps: int, end: float = 0.0) -> Schedule:
     steps : number of steps until the end, >= 1
     end : rate from there on, >= 0
 
+    Returns
+    -------
+    schedule : function of the step, a number >= 0, that returns the rate, a float
+
+    Raises
+    ------
+    ValueError
+        If a rate is not a finite number >= 0, or `steps` no whole number >= 1; from the schedule,
+        if the step is not a number >= 0.
+
     Examples
     --------
     >>> schedule = cosine(1.0, 100)
@@ -85,6 +104,16 @@ def step_decay(rate: float, factor: float, every: int) -> Schedule:
     rate : at step 0, >= 0
     factor : >= 0; what grows stops at the largest float
     every : number of steps between two multiplications, >= 1; 1 is exponential decay
+
+    Returns
+    -------
+    schedule : function of the step, a number >= 0, that returns the rate, a float
+
+    Raises
+    ------
+    ValueError
+        If the rate or the factor is not a finite number >= 0, or `every` no whole number >= 1; from
+        the schedule, if the step is not a number >= 0.
 
     Examples
     --------
@@ -120,6 +149,17 @@ def warm_up(steps: int, then: Schedule) -> Schedule:
     ----------
     steps : number of steps of the rise, >= 0; the first has 1 / steps of the rate
     then : what follows
+
+    Returns
+    -------
+    schedule : function of the step, a number >= 0, that returns the rate
+
+    Raises
+    ------
+    TypeError
+        If `then` is no function; from the schedule, if `then` returns no finite number.
+    ValueError
+        If `steps` is no whole number >= 0; from the schedule, if the step is not a number >= 0.
 
     Examples
     --------

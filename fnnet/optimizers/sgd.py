@@ -53,10 +53,14 @@ def sgd_init(
     ----------
     params, learning_rate, momentum, nesterov : see `SGDState`
 
+    Returns
+    -------
+    state : `SGDState` whose parameters are read-only, with no velocity yet
+
     Raises
     ------
     TypeError
-        If `nesterov` is neither True nor False.
+        If params are no `Params` of one float dtype, or `nesterov` is neither True nor False.
     ValueError
         If a number is not finite or outside its range, `nesterov` has no momentum, or the
         parameters do not fit each other or are not finite.
@@ -90,8 +94,15 @@ def sgd_update(state: SGDState, grads: Params) -> SGDState:
     state : the optimizer before the step
     grads : gradient of the loss at `state.params`
 
+    Returns
+    -------
+    state : the optimizer after the step, a new `SGDState`
+
     Raises
     ------
+    TypeError
+        If the state is no `SGDState`, the gradient no `Params`, or `nesterov` is neither True nor
+        False.
     ValueError
         If the gradient's structure or shapes differ from the parameters', or a number of the state
         is out of range.

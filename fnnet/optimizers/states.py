@@ -145,7 +145,7 @@ def update(state: StateT, grads: Params) -> StateT:
     Raises
     ------
     TypeError
-        If no optimizer has a state of this type.
+        If no optimizer has a state of this type, or as the optimizer's own update.
     ValueError
         As the optimizer's own update.
 
@@ -220,6 +220,15 @@ def _is_array_type(hint: Any) -> bool:
 def within(least: float, below: float = math.inf) -> dict[str, tuple[float, float]]:
     """Metadata of a state's field whose numbers are finite, >= `least` and < `below`.
 
+    Parameters
+    ----------
+    least : the least number of the range
+    below : the number that the range ends before; without it the range has no end
+
+    Returns
+    -------
+    metadata : what `dataclasses.field` takes as such
+
     Examples
     --------
     >>> from dataclasses import field
@@ -252,9 +261,21 @@ class OptimizerState(Tree):
 def first_state(state: StateT) -> StateT:
     """A checked state: its parameters in one vector, its numbers as Python's.
 
+    Parameters
+    ----------
+    state : a dataclass instance with `params`, as `register` wants it
+
+    Returns
+    -------
+    state : a new one of the same type, whose parameters are read-only; rates of an ensemble's
+        members stay an (E,) array
+
     Raises
     ------
-    TypeError, ValueError
+    TypeError
+        If this is no optimizer's state, params are no `Params` of one float dtype, or a flag is
+        neither True nor False.
+    ValueError
         If parameters do not fit each other or are not finite, or a number is out of its range.
 
     Examples

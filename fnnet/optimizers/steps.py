@@ -63,11 +63,20 @@ def step_by_blocks(
         ``in_place(g, rate, w, *memory, new_w, *new_memory)``, which writes into the last ones.
         Where there is one, NumPy's arrays take it, and all others take `rule`
 
+    Returns
+    -------
+    state : a new one of the same type, a step later, with the new parameters and memory
+
     Raises
     ------
-    TypeError, ValueError
+    TypeError
+        If this is no optimizer's state, `rule` is no function or returns no sequence, or the
+        gradient is no `Params`.
+    ValueError
         If a number of the state is out of its range, or the gradient's structure or shapes differ
         from the parameters'.
+    AttributeError
+        If the state has no field of a name in `memory`.
 
     Examples
     --------

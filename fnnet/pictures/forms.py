@@ -49,6 +49,10 @@ def form_of(dataset: str | None, side: int) -> Form:
     ----------
     dataset : its name, as in `FORMS`; another name, or none, is unknown
     side : rows and columns of its images; a known form of another size is not taken
+
+    Returns
+    -------
+    form : a known one; of a size that none has, a form of that size, centred by the box of the ink
     """
     known = FORMS.get(dataset or "")
     if known is not None and known.side == side:

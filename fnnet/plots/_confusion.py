@@ -49,12 +49,18 @@ def plot_confusion(confusion: npt.ArrayLike | None, classes: Names | None = None
         (K, 2, 2), one such matrix for each, as `evaluate` returns it
     classes : names of the K classes or labels; without them their numbers
 
+    Returns
+    -------
+    figure : of Matplotlib; ``figure.savefig(path)`` writes it
+
     Raises
     ------
     TypeError
         If this is not an array of counts, as for a network that predicts numbers (None).
     ValueError
         If the shape is another, or a count is negative or not whole.
+    ImportError
+        If Matplotlib is not installed.
     """
     need_matplotlib()
     if confusion is None:

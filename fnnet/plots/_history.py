@@ -41,12 +41,18 @@ def plot_history(history: Iterable[Metrics | Epoch[Any]], held_out: str = "test"
     history : records of a run, one an epoch: what `train` yields, or the metrics in it
     held_out : what the records call test: "test" or "validation"
 
+    Returns
+    -------
+    figure : of Matplotlib; ``figure.savefig(path)`` writes it
+
     Raises
     ------
     TypeError
         If the history holds something other than records, or `held_out` is no text.
     ValueError
         If the history is empty.
+    ImportError
+        If Matplotlib is not installed.
     """
     need_matplotlib()
     rows = _records(history)

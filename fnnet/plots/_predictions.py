@@ -69,6 +69,10 @@ def plot_predictions(
     classes : names of the K classes or labels; without them their numbers
     output : "softmax" for one class an image, "sigmoid" for labels of which several may hold
 
+    Returns
+    -------
+    figure : of Matplotlib; ``figure.savefig(path)`` writes it
+
     Raises
     ------
     TypeError
@@ -76,6 +80,8 @@ def plot_predictions(
     ValueError
         If shapes disagree, there is no image or more than 400, a number is not finite, a class does
         not exist, or the output is another. Numbers (`"identity"`) are for `plot_regression`.
+    ImportError
+        If Matplotlib is not installed.
     """
     need_matplotlib()
     one_of("output", output, tuple(OUTPUTS))

@@ -46,12 +46,18 @@ def plot_regression(
     true : (N, K) or (N,) array, the labels
     names : names of the K numbers; without them their places
 
+    Returns
+    -------
+    figure : of Matplotlib; ``figure.savefig(path)`` writes it
+
     Raises
     ------
     TypeError
         If an argument is not an array of numbers, or a name not text.
     ValueError
         If shapes disagree, there is no sample, a number is not finite or K is above 12.
+    ImportError
+        If Matplotlib is not installed.
     """
     need_matplotlib()
     p, t = _columns("predicted", predicted), _columns("true", true)

@@ -37,12 +37,18 @@ def plot_weights(w: npt.ArrayLike, shape: tuple[int, int] | None = None, limit: 
     shape : (H, W) of the images that the network sees, H * W = inputs; without it they are square
     limit : the most units to draw, from 1 to 1,200
 
+    Returns
+    -------
+    figure : of Matplotlib; ``figure.savefig(path)`` writes it
+
     Raises
     ------
     TypeError
         If w is not an array of numbers, the parameters of a network, for example.
     ValueError
         If the shape does not fit the weights, a weight is not finite or the limit is below 1.
+    ImportError
+        If Matplotlib is not installed.
     """
     need_matplotlib()
     hint = "write params.layers[0].w, of an ensemble params.layers[0].w[0]"

@@ -189,6 +189,8 @@ def load_checkpoint(
         If this machine has not enough memory for a file within the limit.
     TypeError
         If an argument has another type than it should.
+    ValueError
+        If `limit` is no whole number >= 0, or `path` is none that a system knows.
     CheckpointError
         If it is not a whole checkpoint, or holds a key, an optimizer or an activation that this
         version does not know.
