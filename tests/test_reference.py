@@ -12,12 +12,13 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fnnet_scripts.reference.docstrings import rest_of
+from fnnet_scripts.reference.docstrings import entries, rest_of, sections
 from fnnet_scripts.reference.names import attributes_of, pages, signature_of, value_of
 from fnnet_scripts.reference.site import NEEDS
 
@@ -25,11 +26,20 @@ import fnnet
 from fnnet import interop
 from fnnet.optimizers.states import OPTIMIZERS
 from tests.scripts.shared import load
+from tests.test_bad_input import WRONG
+from tests.test_purity import FUNCTIONS as TRIED
+from tests.test_purity import arguments
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = [name for name in fnnet.__all__ if inspect.isroutine(getattr(fnnet, name))]
 PUBLIC = [(page, name) for page in pages() for name in page.names]
 CLASSES = [each for each in (value_of(*names) for names in PUBLIC) if inspect.isclass(each)]
+ROUTINES = [each for each in (value_of(*names) for names in PUBLIC) if inspect.isroutine(each)]
+NEVER_FAIL = {"form_of", "load_digits", "within"}
+MISTAKES = (
+    *("None", "text", "a list", "a ragged list", "nothing", "a negative number", "NaN"),
+    *("a complex number", "no elements", "words", "a masked array", "no layers", "a state"),
+)
 
 
 def examples_of(value: Any) -> list[doctest.Example]:
@@ -64,6 +74,44 @@ def test_an_optimizers_example_is_five_steps_whose_losses_fall(state: type) -> N
     assert losses == sorted(set(losses), reverse=True)
     assert re.search(r"\b(19|20)\d\d\b", update.__doc__ or ""), "the rule's source, with its year"
     assert ".. math::" in (update.__doc__ or "")
+
+
+def named(f: Any, *titles: str) -> list[str]:
+    """The names that stand in sections of a function's docstring."""
+    found = sections(inspect.cleandoc(f.__doc__ or "").splitlines())
+    lists = [each.names for title, body in found if title in titles for each in entries(body)]
+    return [name.strip() for names in lists for name in names.split(",")]
+
+
+@pytest.mark.parametrize("f", ROUTINES, ids=lambda f: f.__name__)
+def test_a_docstring_names_the_arguments_the_result_and_the_errors(f: Any) -> None:
+    signature = inspect.signature(f)
+    assert sorted(named(f, "Parameters")) == sorted(signature.parameters)
+    assert bool(named(f, "Returns", "Yields")) == (signature.return_annotation != "None")
+    assert bool(named(f, "Raises")) == (f.__name__ not in NEVER_FAIL)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", TRIED)
+def test_an_error_is_one_that_the_docstring_names(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    f, (args, kwargs) = getattr(fnnet, name), arguments(tmp_path)[name]
+    given = inspect.signature(f).bind(*args, **kwargs)
+    given.apply_defaults()
+    offline = {"download": False} if "download" in given.arguments else {}
+    right, expected, unnamed = {**given.arguments, **offline}, {*named(f, "Raises")}, []
+    for argument, what in product(right, MISTAKES):
+        given.arguments.update({**right, argument: WRONG[what]})
+        try:
+            result = f(*given.args, **given.kwargs)
+            if isinstance(result, Iterator):
+                next(result)
+        except Exception as error:
+            if not expected & {kind.__name__ for kind in type(error).__mro__}:
+                unnamed.append(f"{argument}, {what}: {error!r}")
+    assert unnamed == []
 
 
 @pytest.mark.parametrize("kind", CLASSES)
