@@ -54,7 +54,7 @@ from fnnet.checks import FloatArray, described, underflow_is_zero
 from fnnet.data.splits import Split, check_batches, gather, scaled
 from fnnet.labels import label_rows
 from fnnet.network import loss_and_grads
-from fnnet.optimizers.rmsprop import RMSPropState
+from fnnet.optimizers.rmsprop import RMSPropState, is_plain
 from fnnet.optimizers.states import State, changed, check_numbers, kinds, update_of
 from fnnet.optimizers.steps import divisor_of, lost_beside, squared
 from fnnet.outputs import output_of
@@ -179,7 +179,8 @@ def train_epoch(
     if data.order is None or len(state.params.layers[0].w.shape) > 2:
         return _plain_epoch(state, data.split, samples, batch_size)
     check_numbers(state)
-    run: type[_Run] = _InPlace if _is_plain_rmsprop(state) else _Run
+    plain = isinstance(state, RMSPropState) and is_plain(state) and min(state.eps, state.decay) > 0
+    run: type[_Run] = _InPlace if plain else _Run
     epoch = run(_ordered(state, data.order), data, batch_size)
     losses = [*epoch.losses(samples)]
     return _ordered(epoch.state(), np.argsort(data.order)), np.array(losses, np.float64)
@@ -194,14 +195,6 @@ def _plain_epoch(
         state = update(state, grads)
         losses.append(loss)
     return state, np.array(losses, np.float64)
-
-
-def _is_plain_rmsprop(state: object) -> bool:
-    return (
-        isinstance(state, RMSPropState)
-        and not (state.momentum or state.centered or state.eps_in_sqrt)
-        and min(state.eps, state.decay) > 0
-    )
 
 
 def _ordered(state: StateT, order: npt.NDArray[np.intp]) -> StateT:
