@@ -209,8 +209,9 @@ def derivative(dz: npt.ArrayLike, logits: FloatArray) -> FloatArray:
 def logits(z: FloatArray) -> FloatArray:
     """Logits (..., K) as floats."""
     z = as_array("logits", z)
-    if z.dtype.kind != "f":
-        raise TypeError(f"logits must be an array of floats, got dtype {z.dtype}")
+    if z.dtype.kind != "f":  # whole numbers are mostly classes, in the place of logits
+        hint = ": write logits.astype(float) if they are logits" if z.dtype.kind in "iu" else ""
+        raise TypeError(f"logits must be an array of floats, got dtype {z.dtype}{hint}")
     if z.ndim == 0 or z.shape[-1] == 0:
         raise ValueError(f"logits must have one class or more, got shape {z.shape}")
     return z

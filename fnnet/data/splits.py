@@ -76,11 +76,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, rows: slice | IntArray) -> Split:
+    def __getitem__(self, rows: slice | IntArray | list[int]) -> Split:
+        if isinstance(rows, list):
+            rows = np.array(rows, None if rows else np.intp)
         if not isinstance(rows, slice) and not (is_array(rows) and rows.ndim == 1):
             raise TypeError(
-                f"a split is indexed by a slice or an array of rows, got {rows!r:.60}: write "
-                "split[3:4] for one sample, split[np.array([3, 5])] for several"
+                f"a split is indexed by a slice, a list or an array of rows, got {rows!r:.60}: "
+                "write split[3:4] for one sample, split[[3, 5]] for several"
             )
         weights = None if self.weights is None else self.weights[rows]
         return _unchecked(self.x[rows], self.y[rows], weights, self.divisor)

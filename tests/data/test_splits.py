@@ -294,11 +294,17 @@ def test_a_division_is_one_and_no_product() -> None:
 
 def test_parts_of_a_split_keep_weights_and_divisor() -> None:
     split = Split(np.zeros((5, 2), np.uint8), Y, np.arange(5.0), divisor=16)
-    for part in (split[1:3], split[np.array([1, 2])], hold_out(0, split, 2)[0]):
+    for part in (
+        split[1:3],
+        split[np.array([1, 2])],
+        split[[1, 2]],
+        split[[]],
+        hold_out(0, split, 2)[0],
+    ):
         assert part.divisor == 16
         assert part.weights is not None
         assert np.array_equal(part.weights, part.y)
-    with pytest.raises(TypeError, match="indexed by a slice or an array of rows"):
+    with pytest.raises(TypeError, match="indexed by a slice, a list or an array"):
         split[3]  # type: ignore[index]  # that is the test
 
 
