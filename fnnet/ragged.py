@@ -285,10 +285,16 @@ class _Run:
 
     def gradient(self, x: Any, y: FloatArray, z: FloatArray, s: Any, parts: list[Any]) -> None:
         """Equations (1) to (10), samples weighted by s: Z goes into z, the gradient into g."""
-        (_, *rest), (_, *rest_g), n = self.layers, self.slopes, len(x)
-        z1, dz1, df = self.z[:n], self.dz[:n], self.activation.df
+        zs, hs = self.forward(x, z, parts)
+        dz = self.output.predictions(z) - y
+        dz *= s
+        self.backward(zs, hs, dz, parts)
+
+    def forward(self, x: Any, z: FloatArray, parts: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Equations (1) and (2): the sums of each layer, those of the last in z, and all H."""
+        z1, rest = self.z[: len(x)], self.layers[1:]
         for (a, b), start in parts:
-            lit, products = self.known.get((a, b, start)) or self.forward(a, b, start)
+            lit, products = self.known.get((a, b, start)) or self.views_of_z(a, b, start)
             np.copyto(lit, x[a:b, start:])
             for inputs, w, out in products:
                 np.matmul(inputs, w, out)
@@ -303,30 +309,34 @@ class _Run:
             zs[-1] += b
         if not rest:
             z[...] = z1
-        dz = self.output.predictions(z) - y
-        dz *= s
-        for i in reversed(range(1, len(zs))):
-            np.matmul(self.ones[:n], dz, rest_g[i - 1][1])
-            if i == self.scaled:
-                dz *= self.scale
-            np.matmul(hs[i - 1].T, dz, rest_g[i - 1][0])
-            dz = np.matmul(dz, rest[i - 1][0].T, dz1 if i == 1 else None)
-            dz *= df(zs[i - 1], hs[i - 1])
-        if self.scaled == 0:
-            dz *= self.scale
-        ends = [start for _, start in parts[1:]]
-        for ((_, b), start), end in zip(parts, [*ends, self.d + 1], strict=True):
-            if start < end:
-                views = self.known.get((n, b, start, end)) or self.backward(n, b, start, end)
-                for inputs, out in views:
-                    np.matmul(inputs, dz[:b], out)
+        return zs, hs
 
     def activated(self, z: FloatArray) -> FloatArray:
         """f(z), in the memory of z where the derivative looks at f(z) alone."""
         return z.clip(0, np.inf, z) if self.activation.name == "relu" else self.activation.f(z)
 
-    def forward(self, a: int, b: int, start: int) -> Any:
-        """Views for Z1 of rows a to b, lit from `start` on: where the inputs go, and products."""
+    def backward(self, zs: list[Any], hs: list[Any], dz: FloatArray, parts: list[Any]) -> None:
+        """Equations (6) to (10)."""
+        n = len(dz)
+        for i in reversed(range(1, len(zs))):
+            (w, _), (dw, db) = self.layers[i], self.slopes[i]
+            np.matmul(self.ones[:n], dz, db)
+            if i == self.scaled:
+                dz *= self.scale
+            np.matmul(hs[i - 1].T, dz, dw)
+            dz = np.matmul(dz, w.T, self.dz[:n] if i == 1 else None)
+            dz *= self.activation.df(zs[i - 1], hs[i - 1])
+        if self.scaled == 0:
+            dz *= self.scale
+        ends = [start for _, start in parts[1:]]
+        for ((_, b), start), end in zip(parts, [*ends, self.d + 1], strict=True):
+            if start < end:
+                views = self.known.get((n, b, start, end)) or self.views_of_dw(n, b, start, end)
+                for inputs, out in views:
+                    np.matmul(inputs, dz[:b], out)
+
+    def views_of_z(self, a: int, b: int, start: int) -> Any:
+        """For Z1 of rows a to b, lit from `start` on: where the inputs go, and its products."""
         rows = _small(b - a, (self.d + 1 - start) * self.width, 4, b - a <= 32)
         products = [
             (self.inputs[c:to, start:], self.layers[0][start:], self.z[c:to])
@@ -335,8 +345,8 @@ class _Run:
         self.known[a, b, start] = self.inputs[a:b, start:-1], products
         return self.known[a, b, start]
 
-    def backward(self, n: int, b: int, start: int, end: int) -> Any:
-        """Views for rows `start` to `end` of dL/dW1, which the first b of n samples light."""
+    def views_of_dw(self, n: int, b: int, start: int, end: int) -> Any:
+        """For rows `start` to `end` of dL/dW1, which the first b of n samples light."""
         columns = _small(end - start, b * self.width, 16, n <= 64)
         self.known[n, b, start, end] = [
             (self.inputs[:b, c:to].T, self.slopes[0][c:to])
