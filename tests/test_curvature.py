@@ -24,7 +24,8 @@ SMOOTH = ["tanh", "sigmoid", "gelu", "silu", "identity"]
 PRODUCTS = pytest.mark.parametrize("product", [hessian_vector, gauss_newton_vector])
 each_output = pytest.mark.parametrize("output", list(OUTPUTS))
 each_activation = pytest.mark.parametrize("activation", list(ACTIVATIONS))
-each_depth = pytest.mark.parametrize("sizes", [(6, 4), (6, 5, 4), (6, 5, 7, 3, 4)], ids=len)
+# Hidden layers are alike: what JAX compiles for one it need not compile for another.
+each_depth = pytest.mark.parametrize("sizes", [(6, 4), (6, 5, 4), (6, 5, 5, 5, 4)], ids=len)
 
 
 def problem(

@@ -11,6 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
@@ -527,8 +529,15 @@ RECIPE = (
 
 
 def train(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *without_figures("train"), *words]
-    return subprocess.run(command, capture_output=True, text=True)
+    """What a run that draws nothing says and returns, in this process."""
+    out, err = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setitem(sys.modules, "matplotlib.figure", None)
+        try:
+            status: int = load("train").main([*words])
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 
 def test_a_recipe_of_options_is_resumed_bit_for_bit(tmp_path: Path) -> None:
@@ -643,12 +652,9 @@ def test_flags_of_optimizers_reach_their_states(tmp_path: Path) -> None:
 
 
 def test_a_run_ends_with_two_lines_that_say_what_to_do_next(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *TINY, "--epochs", "1", "--out", "a run"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    python = [sys.executable, *without_figures("train")[:-1]]
+    first = [*python, str(SCRIPT), *TINY, "--epochs", "1", "--out", "a run"]
+    done = subprocess.run(first, capture_output=True, text=True, cwd=tmp_path)
     use, more = done.stdout.splitlines()[-2:]
     network = "'a run/checkpoint.npz'"
     assert f"{SCRIPT.parent / 'predict.py'} {network} PICTURE" in use
@@ -656,7 +662,7 @@ def test_a_run_ends_with_two_lines_that_say_what_to_do_next(tmp_path: Path) -> N
     on, mnist = more.split("; MNIST: ")
     assert mnist.split()[1:] == [str(SCRIPT), "--dataset", "mnist"]
     words = shlex.split(on.removeprefix("train on: "))[1:]
-    again = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=tmp_path)
+    again = subprocess.run([*python, *words], capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert checkpoint(tmp_path / "a run").epoch == 2
 
