@@ -247,6 +247,8 @@ def sample_weights(
 
 def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> FloatArray:
     mask = as_array("masks", mask)
+    if mask.dtype.kind not in "fiub":
+        raise TypeError(f"masks must be arrays of numbers, got dtype {mask.dtype}")
     if mask.shape[-len(shape) :] != shape:
         raise ValueError(f"masks must have the shapes of the inputs, got {mask.shape} for {shape}")
     return mask.astype(dtype, copy=False)

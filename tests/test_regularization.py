@@ -126,6 +126,9 @@ def test_masks_that_do_not_fit_are_refused() -> None:
     params, x, y = oracles.problem()
     with pytest.raises(ValueError, match="masks must be one for each of 2 layers, got 1"):
         fnnet.loss_and_grads(params, x, y, (None,))
+    words: Any = [np.full(leaf.w.shape[0], "w") for leaf in params.layers]
+    with pytest.raises(TypeError, match="masks must be arrays of numbers, got dtype <U1"):
+        fnnet.loss_and_grads(params, x, y, words)
     with pytest.raises(ValueError, match="masks must have the shapes of the inputs"):
         fnnet.loss_and_grads(params, x, y, fnnet.dropout_masks(0, params, 3, (0.5, 0)))
 

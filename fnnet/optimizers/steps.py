@@ -73,10 +73,9 @@ def step_by_blocks(
         If this is no optimizer's state, `rule` is no function or returns no sequence, or the
         gradient is no `Params`.
     ValueError
-        If a number of the state is out of its range, or the gradient's structure or shapes differ
-        from the parameters'.
-    AttributeError
-        If the state has no field of a name in `memory`.
+        If a number of the state is out of its range, the gradient's structure or shapes differ from
+        the parameters', the state has no field of a name in `memory`, or `rule` returns too many
+        vectors or too few.
 
     Examples
     --------
@@ -108,7 +107,10 @@ def step_by_blocks(
 
 def _remembered(state: Any, name: str, size: int) -> FloatArray | None:
     """A tree of the state as a vector, None where it has none."""
-    tree = getattr(state, name)
+    try:
+        tree = getattr(state, name)
+    except (AttributeError, TypeError):
+        raise ValueError(f"memory must name trees of the state, got {name!r:.99}") from None
     if tree is None and kinds(type(state)).get(name) == "tree or None":
         return None
     instance_of(Params, name, tree)
@@ -131,6 +133,8 @@ def _made(
         blocks = [None if vector is None else vector[block] for vector in old]
         given = rate if isinstance(rate, float) else rate[block]
         results = items_of("what rule returns", rule(g[block], given, *blocks), "vectors")
+        if len(results) != len(old):
+            raise ValueError(f"rule must return {len(old)} vectors, got {len(results)}")
         for i, result in enumerate(results):
             if result is not None:
                 if start == 0:

@@ -56,6 +56,7 @@ TESTS: dict[str, tuple[str, ...]] = {  # besides the mirrored one: of modules, o
     "records": ("test_training", *SAVED),
     "randomness": ("data/test_splits", "test_training", *SAVED),
     "interop": ("test_jax",),
+    "plots": ("test_drawing",),
     "optimizers": EVERY_OPTIMIZER,
     "optimizers/states": ("optimizers/test_your_own", *SAVED),
     "optimizers/steps": ("optimizers/test_your_own", "optimizers/test_rmsprop"),

@@ -308,6 +308,20 @@ def test_what_is_no_optimizer_is_refused() -> None:
             register(state, init, update)
 
 
+@pytest.mark.parametrize("made", [[], [None] * 3], ids=["none", "three"])
+def test_a_rule_that_returns_another_number_of_vectors_is_refused(made: Any) -> None:
+    state = fnnet.sgd_init(fnnet.init_params(0, (3, 2)))
+    with pytest.raises(ValueError, match=f"rule must return 1 vectors, got {len(made)}"):
+        fnnet.step_by_blocks(lambda g, rate, w: made, state, state.params)
+
+
+@pytest.mark.parametrize("name", ["momenta", 3])
+def test_a_memory_that_the_state_does_not_have_is_named(name: Any) -> None:
+    state = fnnet.sgd_init(fnnet.init_params(0, (3, 2)))
+    with pytest.raises(ValueError, match=f"memory must name trees of the state, got {name!r}"):
+        fnnet.step_by_blocks(lambda g, rate, w, v: [w, v], state, state.params, name)
+
+
 def test_a_dataclass_that_can_be_changed_is_refused() -> None:
     kind = dataclasses.make_dataclass("LooseState", [("params", Params), ("step", int)])
     with pytest.raises(TypeError, match=r"^state must be a frozen dataclass"):
