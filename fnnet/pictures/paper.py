@@ -23,7 +23,6 @@ DARKEST = 32.0  # of 255: the least brightness of paper that contrasts are compa
 EVEN = 12.0  # of 255: paper differs less from point to point
 ROUGH = 5.0  # times the usual difference of neighbours: what stands out so far is no noise of paper
 LARGE = 0.25  # of the picture: an even area that covers more is paper, however narrow its parts are
-FEWEST = 20  # points of an even area: with so many where nothing stands out, it is paper
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,12 @@ class Areas:
     apart: float
 
 
-def contrasts(seen: Surface) -> tuple[Plane, Plane]:
-    """How far each point stands out from the paper, as dark ink and as light ink."""
-    areas = _areas(seen.values)
+def contrasts(seen: Surface, whole: bool = True) -> tuple[Plane, Plane]:
+    """How far each point stands out from the paper, as dark ink and as light ink.
+
+    Only on a `whole` picture paper goes on where it is narrow: from close, it is wide beside ink.
+    """
+    areas = _areas(seen.values) if whole else None
     return _contrast(seen.values, seen.window, areas), _contrast(-seen.values, seen.window, areas)
 
 
@@ -69,24 +71,27 @@ def _areas(values: Plane) -> Areas:
 
     steps = highest(values, 3) - lowest(values, 3)
     apart = max(EVEN, ROUGH * float(np.median(steps[::2, ::2])))
-    labels, n = ndimage.label(steps < EVEN)
+    sharp = steps.max() > np.ptp(values) / 2  # blurred paper runs into ink
+    labels, n = ndimage.label((steps < EVEN) & sharp)
     counts = np.bincount(labels.ravel(), minlength=n + 1)
     sums = np.bincount(labels.ravel(), values.ravel(), n + 1)
     means = np.asarray(sums / np.maximum(counts, 1), np.float32)
     return Areas(labels, counts, np.abs(values - means[labels]), apart)
 
 
-def _contrast(values: Plane, window: int, areas: Areas) -> Plane:
+def _contrast(values: Plane, window: int, areas: Areas | None) -> Plane:
     """Contrast of dark ink with paper, which goes on in the areas that the closing leaves in part.
 
-    An area that runs into ink over a soft edge is not followed there: ink is nearer to its own
-    value than to that of the area.
+    A soft edge may join paper and ink in one area. Ink then stays ink: it is as far from the mean
+    of the area as from its paper.
     """
     plane = filled(values, window) - values
+    if areas is None:
+        return plane
     kept = np.bincount(areas.labels[plane < EVEN], minlength=len(areas.counts))
-    paper = (kept >= FEWEST) | (areas.counts > LARGE * values.size)
+    paper = (2 * kept > areas.counts) | (areas.counts > LARGE * values.size)
     paper[0] = False  # edges, and what else is not even
-    narrow = (plane >= areas.apart) & paper[areas.labels] & (areas.off < plane / 2)
+    narrow = (plane >= areas.apart) & paper[areas.labels] & (areas.off < plane / 4)
     narrow = opened(narrow, 3)
     if not narrow.any():
         return plane
