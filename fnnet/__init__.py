@@ -8,7 +8,8 @@ The modules, from the ground up; each imports only from those before it (`tests/
 - learning: `optimizers` (11 and 12 in `optimizers.rmsprop`), `regularization`
 - `data`: splits and batches, data sets, downloads, distortions
 - `records`, `evaluation`, `storage` (files, checkpoints)
-- loops: `ragged` (an epoch that skips zeros), `training`
+- loops: `divergence` (numbers that are not finite), `ragged` (an epoch that skips zeros),
+  `training`
 - what few need at once: `curvature`, `plots`, `pictures`, `exports`, `interop` (JAX)
 """
 
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from fnnet.records import Epoch, Evaluation, Metrics
     from fnnet.evaluation import evaluate
     from fnnet.ragged import Prepared, prepare, train_epoch
-    from fnnet.training import DivergenceError, train, train_step
+    from fnnet.divergence import DivergenceError
+    from fnnet.training import train, train_step
     from fnnet.regularization import clip_by_global_norm, decay_weights, dropout_masks, l2_penalty
     from fnnet.regularization import moving_average, smooth_labels, stop_early
     from fnnet.curvature import check_grads, gauss_newton_vector, hessian_vector, layer_inputs
@@ -78,13 +80,14 @@ __all__ = [
 ]
 
 # What goes beyond networks, gradients, optimizers and batches is imported when a name of it is
-# first asked for: files and downloads need half of the standard library. `import fnnet` takes 1.3
-# times as long as `import numpy` so, and 1.9 times with all names.
+# first asked for: files and downloads need half of the standard library. So `import fnnet` takes
+# 1.3 times as long as `import numpy`; with all names it would take 1.9 times as long.
 _LATER = {
     "fnnet.records": ("Epoch", "Evaluation", "Metrics"),
     "fnnet.evaluation": ("evaluate",),
     "fnnet.ragged": ("Prepared", "prepare", "train_epoch"),
-    "fnnet.training": ("DivergenceError", "train", "train_step"),
+    "fnnet.divergence": ("DivergenceError",),
+    "fnnet.training": ("train", "train_step"),
     "fnnet.regularization": (
         "clip_by_global_norm", "decay_weights", "dropout_masks", "l2_penalty",
         "moving_average", "smooth_labels", "stop_early",

@@ -1,4 +1,4 @@
-"""What hidden units make of their sums: each activation beside its derivatives.
+"""The activations of hidden units, each beside its derivatives.
 
 ``f(z)`` is the activation, ``df(z, h)`` its derivative and ``ddf(z, h)`` its second one, element by
 element, where h = f(z). A new one is one function for each, and one line in `ACTIVATIONS`.

@@ -94,7 +94,13 @@ def inputs(params: Params, x: npt.ArrayLike) -> FloatArray:
 
 
 def _samples(sizes: Sizes, x: npt.ArrayLike) -> FloatArray:
-    samples = _floats("x", x, sizes.dtype)
+    array = array_of("x", x)
+    if array.dtype == np.uint8:  # whether they are images, and so to be divided, nobody can tell
+        raise TypeError(
+            "x must be floats, got uint8: write as_inputs(x) for images of shape (N, height, "
+            f"width), x / 255 for their rows, x.astype({sizes.dtype.name!r}) for plain numbers"
+        )
+    samples = _floats("x", array, sizes.dtype)
     shape, ensemble = samples.shape, sizes.ensemble
     if len(shape) > 2 and ensemble and shape[:-2] != ensemble:
         raise ValueError(
@@ -103,7 +109,7 @@ def _samples(sizes: Sizes, x: npt.ArrayLike) -> FloatArray:
         )
     if not shape or shape[-1] != sizes.inputs:
         raise ValueError(
-            f"x must have {sizes.inputs} features on its last axis, as the first layer, "
+            f"x must have {sizes.inputs} features on its last axis, as the first layer has, "
             f"got shape {shape}"
         )
     return samples[None] if len(shape) == 1 else samples
@@ -203,8 +209,9 @@ def derivative(dz: npt.ArrayLike, logits: FloatArray) -> FloatArray:
 def logits(z: FloatArray) -> FloatArray:
     """Logits (..., K) as floats."""
     z = as_array("logits", z)
-    if z.dtype.kind != "f":
-        raise TypeError(f"logits must be an array of floats, got dtype {z.dtype}")
+    if z.dtype.kind != "f":  # whole numbers are mostly classes, in the place of logits
+        hint = ": write logits.astype(float) if they are logits" if z.dtype.kind in "iu" else ""
+        raise TypeError(f"logits must be an array of floats, got dtype {z.dtype}{hint}")
     if z.ndim == 0 or z.shape[-1] == 0:
         raise ValueError(f"logits must have one class or more, got shape {z.shape}")
     return z
@@ -246,16 +253,10 @@ def _mask(mask: FloatArray, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Flo
 
 
 def _floats(name: str, value: Any, dtype: np.dtype[Any]) -> FloatArray:
-    """A value as an array of this dtype, unless uint8 leaves its scale open."""
+    """A value as an array of this dtype."""
     array = array_of(name, value)
     if array.dtype == dtype:
         return array
-    if array.dtype == np.uint8:
-        raise TypeError(
-            f"{name} must be floats, got uint8: write as_inputs({name}) for images of shape "
-            f"(N, height, width), {name} / 255 for their rows, {name}.astype({dtype.name!r}) for "
-            "plain numbers"
-        )
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
     return array.astype(dtype)

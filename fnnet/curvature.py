@@ -126,7 +126,7 @@ class Moved(NamedTuple):
 def layer_inputs(params: Params, x: npt.ArrayLike) -> tuple[tuple[FloatArray, ...], FloatArray]:
     """The inputs of each layer, and the logits, equations (1) and (2).
 
-    K-FAC wants their second moments, pruning asks which units are never active, and a lesson shows
+    K-FAC needs their second moments, pruning asks which units are never active, and a figure shows
     what hidden units have made of an image.
 
     Parameters
@@ -344,7 +344,7 @@ def check_grads(
     params : where to compare: `Params`, or any tree of arrays, an array included; cast to float64
     rng : generator, which advances, or a seed
     directions : number of directions for each leaf, >= 1
-    tolerance : largest relative error of a leaf that is let pass, >= 0
+    tolerance : largest relative error of a leaf that is allowed, >= 0
 
     Returns
     -------
@@ -368,7 +368,7 @@ def check_grads(
     >>> check_grads(lambda w: (float(w @ w), w), np.array([1.0, 2.0, 3.0]))
     Traceback (most recent call last):
         ...
-    AssertionError: the gradient is off: params by 5.0e-01 (relative; 1e-06 is let pass). \
+    AssertionError: the gradient is off: params by 5.0e-01 (relative; 1e-06 is allowed). \
 At params[0] it is 1, differences give 2
     """
     rng, tolerance = generator(rng), check_not_negative("tolerance", tolerance)
@@ -396,7 +396,7 @@ At params[0] it is 1, differences give 2
     _, measured, _ = compare(None, i, i + 1)
     raise AssertionError(
         f"the gradient is off: {', '.join(f'{name} by {e:.1e}' for name, e in wrong.items())} "
-        f"(relative; {tolerance:g} is let pass). At {worst}[{place}] it is {gradient[i]:.6g}, "
+        f"(relative; {tolerance:g} is allowed). At {worst}[{place}] it is {gradient[i]:.6g}, "
         f"differences give {measured:.6g}"
     )
 

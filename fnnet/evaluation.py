@@ -83,8 +83,9 @@ def check_split(params: Params, split: Split) -> None:
     check_batches(split, 1)
     b = params.layers[-1].b
     forward(params, scaled(split.x[:1], split.divisor, b.dtype))
-    for start in range(0, len(split), _rows(b.shape[-1])):
-        y = split.y[start : start + _rows(b.shape[-1])]
+    rows = _rows(b.shape[-1])
+    for start in range(0, len(split), rows):
+        y = split.y[start : start + rows]
         no_nan("y", y, start)
         label_rows(params.output, y, (len(y), b.shape[-1]), b)
     if split.weights is not None and not bool(np.any(split.weights)):
@@ -97,9 +98,9 @@ def _rows(k: int) -> int:
 
 def _one(params: Params, split: Split) -> Evaluation:
     sums: list[Any] = []
-    shift = split.y[0]
-    for start in range(0, len(split), _rows(params.layers[-1].b.shape[-1])):
-        part = split[start : start + _rows(params.layers[-1].b.shape[-1])]
+    shift, rows = split.y[0], _rows(params.layers[-1].b.shape[-1])
+    for start in range(0, len(split), rows):
+        part = split[start : start + rows]
         z = forward(params, scaled(part.x, part.divisor, params.layers[0].w.dtype))
         y = label_rows(params.output, part.y, z.shape, z)
         column, _ = arguments.sample_weights(part.weights, len(part), z)

@@ -79,12 +79,7 @@ class Params(Tree):
     def __repr__(self) -> str:
         try:
             return f"Params({', '.join(self._facts())})"
-        except (
-            AttributeError,
-            IndexError,
-            TypeError,
-            ValueError,
-        ):  # leaves of JAX's
+        except (AttributeError, IndexError, TypeError, ValueError):  # leaves of JAX's
             return f"Params({self.layers!r:.200})"
 
     def _facts(self) -> list[str]:
@@ -133,8 +128,14 @@ def init_params(
         Müller 1998). Without one it is the activation's: Glorot's for tanh and sigmoid, LeCun's for
         identity, He's for all others
 
+    Returns
+    -------
+    params : layers of (inputs, outputs) weights and (outputs,) biases, of this dtype
+
     Raises
     ------
+    TypeError
+        If `rng` is neither a generator nor a seed.
     ValueError
         If there are fewer than two sizes or one is below 1, or `dtype`, `activation`, `output` or
         `scheme` is none of the above.

@@ -54,7 +54,7 @@ from fnnet.checks import FloatArray, described, underflow_is_zero
 from fnnet.data.splits import Split, check_batches, gather, scaled
 from fnnet.labels import label_rows
 from fnnet.network import loss_and_grads
-from fnnet.optimizers.rmsprop import RMSPropState
+from fnnet.optimizers.rmsprop import RMSPropState, is_plain
 from fnnet.optimizers.states import State, changed, check_numbers, kinds, update_of
 from fnnet.optimizers.steps import divisor_of, lost_beside, squared
 from fnnet.outputs import output_of
@@ -179,9 +179,10 @@ def train_epoch(
     if data.order is None or len(state.params.layers[0].w.shape) > 2:
         return _plain_epoch(state, data.split, samples, batch_size)
     check_numbers(state)
-    run: type[_Run] = _InPlace if _is_plain_rmsprop(state) else _Run
+    plain = isinstance(state, RMSPropState) and is_plain(state) and min(state.eps, state.decay) > 0
+    run: type[_Run] = _InPlace if plain else _Run
     epoch = run(_ordered(state, data.order), data, batch_size)
-    losses = [loss for chunk in epoch.chunks(samples) for loss in epoch.steps(*chunk)]
+    losses = [*epoch.losses(samples)]
     return _ordered(epoch.state(), np.argsort(data.order)), np.array(losses, np.float64)
 
 
@@ -194,14 +195,6 @@ def _plain_epoch(
         state = update(state, grads)
         losses.append(loss)
     return state, np.array(losses, np.float64)
-
-
-def _is_plain_rmsprop(state: object) -> bool:
-    return (
-        isinstance(state, RMSPropState)
-        and not (state.momentum or state.centered or state.eps_in_sqrt)
-        and min(state.eps, state.decay) > 0
-    )
 
 
 def _ordered(state: StateT, order: npt.NDArray[np.intp]) -> StateT:
@@ -238,9 +231,6 @@ class _Run:
         self.inputs[:, -1] = data.split.divisor
         self.z, self.dz = (np.empty((most, self.width), vector.dtype) for _ in "zd")
         self.ones = np.ones(most, vector.dtype)
-        self.parts = {
-            n: [*pairwise(_cuts(n))] for n in {most, len(data.first) % batch_size or most}
-        }
         self.slopes = _layers(self.g, self.layout)
         self.look_at(vector)
 
@@ -249,101 +239,104 @@ class _Run:
         self.w, self.layers = w, _layers(w, self.layout)
         self.known: dict[tuple[int, ...], Any] = {}
 
-    def chunks(self, samples: npt.NDArray[np.intp]) -> Iterator[tuple[Any, ...]]:
-        """Batches, some at once: samples, their first lit inputs, labels and weights."""
-        data, like, size = self.data, self.w, self.size
-        k = self.layout.parts[-1][2][0]
-        for a in range(0, len(samples), len(self.rows)):
-            chunk = samples[a : a + len(self.rows)]
-            keys = (data.first.take(chunk) << 32) | chunk
-            whole = len(chunk) // size * size
-            keys[:whole].reshape(-1, size).sort(axis=1)
-            keys[whole:].sort()
-            rows, first = keys & 0xFFFFFFFF, keys >> 32
-            x = data.x.take(rows, axis=0, out=self.rows[: len(rows)], mode="clip")
-            y = data.split.y.take(rows, axis=0)
-            weights = None if data.split.weights is None else data.split.weights.take(rows)
-            y = label_rows(self.output.name, y, (len(rows), k), like)
-            yield x, first // GRAIN * GRAIN, y, weights
+    def losses(self, samples: npt.NDArray[np.intp]) -> Iterator[float]:
+        """Take the steps, some batches of one size at once, and yield the loss of each batch."""
+        whole = len(samples) // self.size * self.size
+        for a, b in pairwise(sorted({*range(0, whole, len(self.rows)), whole, len(samples)})):
+            yield from self.steps(samples[a:b], min(self.size, b - a))
 
-    def steps(self, x: Any, first: Any, y: FloatArray, weights: Any) -> list[float]:
-        """The steps of some batches; returns their losses."""
-        cuts = [*range(0, len(x), self.size), len(x)]
-        batches = [slice(*ends) for ends in pairwise(cuts)]
-        scales = [
-            arguments.sample_weights(weights if weights is None else weights[a:b], b - a, self.w)
-            for a, b in pairwise(cuts)
+    def steps(self, samples: npt.NDArray[np.intp], n: int) -> list[float]:
+        """The steps of some batches of n samples; returns their losses."""
+        split, like, k = self.data.split, self.w, self.layout.parts[-1][2][0]
+        keys = (self.data.first.take(samples) << 32 | samples).reshape(-1, n)
+        keys.sort(axis=1)
+        parts, rows = [*pairwise(_cuts(n))], (keys & 0xFFFFFFFF).reshape(-1)
+        starts = (keys[:, [part[0] for part in parts]] >> 32) // GRAIN * GRAIN
+        xs = self.data.x.take(rows, axis=0, out=self.rows[: len(rows)], mode="clip")
+        ys = label_rows(self.output.name, split.y.take(rows, axis=0), (len(rows), k), like)
+        zs = np.empty((len(rows), k), like.dtype)
+        scales: list[Any] = [(1, n)] * len(keys)
+        if split.weights is not None:
+            weights = split.weights.take(rows).reshape(-1, n)
+            scales = [arguments.sample_weights(each, n, like) for each in weights]
+        batches = (array.reshape(-1, n, array.shape[1]) for array in (xs, ys, zs))
+        for x, y, z, (s, total), places in zip(*batches, scales, starts.tolist(), strict=True):
+            self.step(x, y, z, s / total, [*zip(parts, places, strict=True)])
+        losses = self.output.with_losses(zs, ys)[1].reshape(-1, n)
+        if split.weights is not None:
+            losses = losses * weights
+        return [
+            loss / total
+            for loss, (_, total) in zip(losses.sum(axis=1).tolist(), scales, strict=True)
         ]
-        places = [[a + part[0] for part in self.parts[b - a]] for a, b in pairwise(cuts)]
-        logits = [
-            self.step(x[batch], y[batch], (1 if s is None else s) / total, first[starts].tolist())
-            for batch, (s, total), starts in zip(batches, scales, places, strict=True)
-        ]
-        losses = self.output.with_losses(np.concatenate(logits), y)[1]
-        if weights is not None:
-            losses = losses * weights[:, None]
-        sums = np.add.reduceat(losses[:, 0], cuts[:-1]).tolist()
-        return [loss / total for loss, (_, total) in zip(sums, scales, strict=True)]
 
-    def step(self, x: Any, y: Any, s: Any, starts: list[int]) -> FloatArray:
-        """One step, samples weighted by s; returns the logits before it."""
-        logits = self.gradient(x, y, s, starts)
+    def step(self, x: Any, y: FloatArray, z: FloatArray, s: Any, parts: list[Any]) -> None:
+        """One step, samples weighted by s; the logits before it are written into z."""
+        self.gradient(x, y, z, s, parts)
         g = empty(self.g.size, self.g)
         g[...] = self.g
         self.now = update_of(self.now)(self.now, freeze(g, self.layout))
         self.look_at(flat(self.now.params)[0])
         self.g[: self.d * self.width] = 0
-        return logits
 
     def state(self) -> Any:
         """The state after the steps so far."""
         return self.now
 
-    def gradient(self, x: Any, y: FloatArray, s: Any, starts: list[int]) -> FloatArray:
-        """Writes the gradient into g, samples weighted by s; returns Z. Equations (1) to (10)."""
-        (_, *rest), (_, *rest_g) = self.layers, self.slopes
-        n, df = len(x), self.activation.df
-        for (a, b), start in zip(self.parts[n], starts, strict=True):
-            lit, products = self.known.get((a, b, start)) or self.forward(a, b, start)
+    def gradient(self, x: Any, y: FloatArray, z: FloatArray, s: Any, parts: list[Any]) -> None:
+        """Equations (1) to (10), samples weighted by s: Z goes into z, the gradient into g."""
+        zs, hs = self.forward(x, z, parts)
+        dz = self.output.predictions(z) - y
+        dz *= s
+        self.backward(zs, hs, dz, parts)
+
+    def forward(self, x: Any, z: FloatArray, parts: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Equations (1) and (2): the sums of each layer, those of the last in z, and all H."""
+        z1, rest = self.z[: len(x)], self.layers[1:]
+        for (a, b), start in parts:
+            lit, products = self.known.get((a, b, start)) or self.views_of_z(a, b, start)
             np.copyto(lit, x[a:b, start:])
             for inputs, w, out in products:
                 np.matmul(inputs, w, out)
-        zs, hs = [self.z[:n] if rest else self.z[:n].copy()], []
         if self.scaled == 0:
-            zs[0] *= self.scale
+            z1 *= self.scale
+        zs, hs = [z1], []
         for i, (w, b) in enumerate(rest, 1):
             hs.append(self.activated(zs[-1]))
-            z = hs[-1] @ w
+            zs.append(np.matmul(hs[-1], w, z if i == len(rest) else None))
             if i == self.scaled:
-                z *= self.scale
-            z += b
-            zs.append(z)
-        dz = self.output.predictions(zs[-1]) - y
-        dz *= s
-        for i in reversed(range(1, len(zs))):
-            np.matmul(self.ones[:n], dz, rest_g[i - 1][1])
-            if i == self.scaled:
-                dz *= self.scale
-            np.matmul(hs[i - 1].T, dz, rest_g[i - 1][0])
-            dz = np.matmul(dz, rest[i - 1][0].T, self.dz[:n] if i == 1 else None)
-            dz *= df(zs[i - 1], hs[i - 1])
-        if self.scaled == 0:
-            dz *= self.scale
-        for (_, b), start, end in zip(
-            self.parts[n], starts, [*starts[1:], self.d + 1], strict=True
-        ):
-            if start < end:
-                views = self.known.get((n, b, start, end)) or self.backward(n, b, start, end)
-                for inputs, out in views:
-                    np.matmul(inputs, dz[:b], out)
-        return zs[-1]
+                zs[-1] *= self.scale
+            zs[-1] += b
+        if not rest:
+            z[...] = z1
+        return zs, hs
 
     def activated(self, z: FloatArray) -> FloatArray:
         """f(z), in the memory of z where the derivative looks at f(z) alone."""
         return z.clip(0, np.inf, z) if self.activation.name == "relu" else self.activation.f(z)
 
-    def forward(self, a: int, b: int, start: int) -> Any:
-        """Views for Z1 of rows a to b, lit from `start` on: where the inputs go, and products."""
+    def backward(self, zs: list[Any], hs: list[Any], dz: FloatArray, parts: list[Any]) -> None:
+        """Equations (6) to (10)."""
+        n = len(dz)
+        for i in reversed(range(1, len(zs))):
+            (w, _), (dw, db) = self.layers[i], self.slopes[i]
+            np.matmul(self.ones[:n], dz, db)
+            if i == self.scaled:
+                dz *= self.scale
+            np.matmul(hs[i - 1].T, dz, dw)
+            dz = np.matmul(dz, w.T, self.dz[:n] if i == 1 else None)
+            dz *= self.activation.df(zs[i - 1], hs[i - 1])
+        if self.scaled == 0:
+            dz *= self.scale
+        ends = [start for _, start in parts[1:]]
+        for ((_, b), start), end in zip(parts, [*ends, self.d + 1], strict=True):
+            if start < end:
+                views = self.known.get((n, b, start, end)) or self.views_of_dw(n, b, start, end)
+                for inputs, out in views:
+                    np.matmul(inputs, dz[:b], out)
+
+    def views_of_z(self, a: int, b: int, start: int) -> Any:
+        """For Z1 of rows a to b, lit from `start` on: where the inputs go, and its products."""
         rows = _small(b - a, (self.d + 1 - start) * self.width, 4, b - a <= 32)
         products = [
             (self.inputs[c:to, start:], self.layers[0][start:], self.z[c:to])
@@ -352,8 +345,8 @@ class _Run:
         self.known[a, b, start] = self.inputs[a:b, start:-1], products
         return self.known[a, b, start]
 
-    def backward(self, n: int, b: int, start: int, end: int) -> Any:
-        """Views for rows `start` to `end` of dL/dW1, which the first b of n samples light."""
+    def views_of_dw(self, n: int, b: int, start: int, end: int) -> Any:
+        """For rows `start` to `end` of dL/dW1, which the first b of n samples light."""
         columns = _small(end - start, b * self.width, 16, n <= 64)
         self.known[n, b, start, end] = [
             (self.inputs[:b, c:to].T, self.slopes[0][c:to])
@@ -372,13 +365,14 @@ class _InPlace(_Run):
         self.k, self.most = 0, max(1, min(64, int(20 / math.log2(1 / state.decay))))
         self.count, self.rate = 0, state.learning_rate / math.sqrt(1 - state.decay)
 
-    def step(self, x: Any, y: Any, s: Any, starts: list[int]) -> FloatArray:
-        """One step, equations (1) to (12); returns the logits before it."""
+    def step(self, x: Any, y: FloatArray, z: FloatArray, s: Any, parts: list[Any]) -> None:
+        """One step, equations (1) to (12); the logits before it are written into z."""
         self.k += 1
         self.count += 1
         factor = self.now.decay ** (-self.k / 2)
-        logits = self.gradient(x, y, s * factor, starts)
-        g, u, t, w = (a[starts[0] * self.width :] for a in (self.g, self.u, self.t, self.w))
+        self.gradient(x, y, z, s * factor, parts)
+        start = parts[0][1] * self.width
+        g, u, t, w = (a[start:] for a in (self.g, self.u, self.t, self.w))
         np.multiply(g, g, t)
         np.add(u, t, u)
         np.sqrt(u, t)
@@ -388,7 +382,6 @@ class _InPlace(_Run):
         np.subtract(w, t, w)
         if self.k == self.most:
             self.rescale()
-        return logits
 
     def rescale(self) -> None:
         """Count steps from zero again, and drop what eps hides and would become subnormal."""

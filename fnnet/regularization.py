@@ -1,7 +1,7 @@
-"""What keeps a network from learning its training set by heart: functions to compose into the loop.
+"""Regularization: functions against overfitting, to be composed into the training loop.
 
-Dropout and label smoothing belong into the `gradient` of `train`, clipping and weight decay into
-its `update`. Let what draws random numbers draw from the generator that `train` is given:
+Dropout and label smoothing belong in the `gradient` of `train`, clipping and weight decay in its
+`update`. Whatever draws random numbers should draw from the generator that `train` is given:
 
     rng = np.random.default_rng(0)
 
@@ -160,6 +160,10 @@ def decay_weights(params: Params, amount: float | FloatArray) -> Params:
     params : the network, or an ensemble
     amount : in [0, 1]; for an ensemble perhaps one for each member, an (E,) array
 
+    Returns
+    -------
+    params : a tree of the same shapes and dtype
+
     Raises
     ------
     ValueError
@@ -243,8 +247,14 @@ def clip_by_global_norm(grads: Params, bound: float) -> Params:
     grads : the gradient
     bound : the largest norm to leave as it is, >= 0
 
+    Returns
+    -------
+    grads : a tree of the same shapes and dtype; the gradient itself where nothing is scaled
+
     Raises
     ------
+    TypeError
+        If `grads` is no gradient.
     ValueError
         If the bound is not a finite number >= 0.
 
@@ -302,8 +312,14 @@ def moving_average(
     step : number of the step, from 1; if given, the bias towards the start is corrected as in Adam:
         the average is that from zeros on, divided by 1 - decay**step
 
+    Returns
+    -------
+    average : the average after the step, a tree like `params`
+
     Raises
     ------
+    TypeError
+        If `average` or `params` is no tree of parameters.
     ValueError
         If the trees differ in structure, the decay lies outside [0, 1) or the step is below 1.
 
@@ -342,6 +358,11 @@ def stop_early(losses: Sequence[float], patience: int, least: float = 0.0) -> bo
         is not a number counts as no progress
     patience : number of epochs to wait for progress, >= 1
     least : progress is a loss lower than that of the last progress by more than this, >= 0
+        (Keras and PyTorch Lightning call it min_delta)
+
+    Returns
+    -------
+    stop : whether the last `patience` losses brought no progress
 
     Raises
     ------

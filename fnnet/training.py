@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,49 +16,18 @@ import numpy.typing as npt
 from fnnet.arguments import finite_network
 from fnnet.checks import flag, function, whole_number
 from fnnet.data.splits import Split, check_batches, shuffled
+from fnnet.divergence import DivergenceError, check_loss, check_losses, check_state
 from fnnet.evaluation import check_split, evaluate
-from fnnet.labels import nan_in_data
 from fnnet.network import loss_and_grads
-from fnnet.optimizers.states import State, StateT, update_of
+from fnnet.optimizers.states import StateT, update_of
 from fnnet.params import Params
 from fnnet.ragged import Prepared, prepare, train_epoch
 from fnnet.randomness import Seed, generator, generator_state
 from fnnet.records import Epoch, Evaluation, Metrics
-from fnnet.trees import tree_leaves
 
 Gradient: TypeAlias = Callable[..., tuple[float, Params]]
 Update: TypeAlias = Callable[[StateT, Params], StateT]
 EpochOf: TypeAlias = Callable[..., tuple[StateT, npt.NDArray[np.float64]]]
-
-
-class DivergenceError(ArithmeticError):
-    """A loss or an update is no longer finite.
-
-    The message names the epoch, the batch, the epoch whose record is the last good one, and what to
-    change before you go on from there; so do the attributes `epoch`, `batch`, `last_good` and
-    `remedy`.
-    """
-
-    what: str
-    epoch: int
-    batch: int
-    last_good: int
-    remedy: str
-
-    def __init__(
-        self, what: str, epoch: int, batch: int, remedy: str = "a smaller learning rate"
-    ) -> None:
-        self.what, self.epoch, self.batch, self.last_good = what, epoch, batch, epoch - 1
-        self.remedy = remedy
-        first = "the state that you started from"
-        good = first if epoch == 1 else f"the state after epoch {epoch - 1}"
-        super().__init__(
-            f"{what} in epoch {epoch}, batch {batch}: {good} is the last good one; "
-            f"go on from there with {remedy}"
-        )
-
-    def __reduce__(self) -> tuple[type, tuple[str, int, int, str]]:
-        return type(self), (self.what, self.epoch, self.batch, self.remedy)
 
 
 def train_step(
@@ -85,6 +54,14 @@ def train_step(
     -------
     state : the optimizer after the step
     loss : the batch's loss before it
+
+    Raises
+    ------
+    TypeError
+        If `state` is no optimizer's, no `update` is given for a type of state that has none
+        registered, or `gradient` or `update` returns something else.
+    ValueError
+        As `loss` and the optimizer's update.
 
     Examples
     --------
@@ -128,6 +105,8 @@ def train(
 ) -> Iterator[Epoch[StateT]]:
     """Train epoch by epoch, yielding an immutable record after each.
 
+    The arguments are checked at once; each epoch is trained when its record is asked for.
+
     Early stopping and checkpoints live in the loop that consumes the records; to change a step,
     pass a `gradient` or an `update` of your own, which mostly calls fnnet's. If these draw random
     numbers, let them draw from the generator that is given as `rng`: its state is then all that a
@@ -160,10 +139,15 @@ def train(
     progress : whether to show on stderr how far training is: a bar of epochs where tqdm is
         installed (in a notebook its widget, if there are widgets), else a line for each epoch
 
+    Yields
+    ------
+    record : an `Epoch`: the optimizer's state, the metrics and the generator's state after it
+
     Raises
     ------
     TypeError
-        If no `update` is given for a type of state that has none registered.
+        If no `update` is given for a type of state that has none registered, or an argument has
+        another type than it should.
     ValueError
         If `epoch` is given beside `gradient` or `update`, `batch_size` is below 1, `epochs` or
         `start` is negative, a split is empty, a label does not fit the network's
@@ -181,17 +165,8 @@ def train(
     1 True
     2 True
     """
-    if epoch is not None and (gradient is not loss_and_grads or update is not None):
-        other = "gradient" if gradient is not loss_and_grads else "update"
-        raise ValueError(f"{other} must not be given beside epoch, which makes its own steps")
-    if epoch is not None:
-        function("epoch", epoch)
-    if memory is not None:
-        whole_number("memory", memory, 1)
-        if epoch is not None:
-            raise ValueError("memory must not be given beside epoch, which makes its own batches")
+    _check_combination(gradient, update, epoch, memory)
     update = _update(state, update)
-    function("gradient", gradient)
     epochs, start = whole_number("epochs", epochs, 0), whole_number("start", start, 0)
     splits = [("train", train), *([] if test is None else [("test", test)])]
     for name, split in splits:
@@ -199,36 +174,50 @@ def train(
         check_split(state.params, split)
     if flag("check_finite", check_finite):
         finite_network(state.params)
-
     rng = generator(rng)
-
-    def steps(state: StateT, number: int) -> StateT:
-        rows = shuffled(rng, train, batch_size, state.params.layers[0].w.dtype, memory)
-        for batch, (x, y, s) in enumerate(rows, 1):
-            before = state
-            state, loss = train_step(before, x, y, weights=s, gradient=gradient, update=update)
-            if check_finite and not math.isfinite(loss):
-                _check_loss(loss, before, state, train, number, batch)
-        return state
-
     data: Split | Prepared = prepare(train) if epoch is train_epoch else train
 
-    def whole(state: StateT, number: int) -> StateT:
-        before, result = state, epoch(state, data, rng, batch_size)  # type: ignore[misc]  # not None here
-        state, losses = _pair("epoch", "(state, losses)", result)
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if check_finite and bad.size:
-            batch = int(bad[0])
-            if batch and getattr(before, "eps", None) == 0:
-                raise _bad_update(before, train, number, batch)
-            _check_loss(float(losses[batch]), before, state, train, number, batch + 1)
+    def plain(state: StateT, number: int) -> StateT:
+        dtype = state.params.layers[0].w.dtype
+        for batch, (x, y, s) in enumerate(shuffled(rng, train, batch_size, dtype, memory), 1):
+            before = state
+            state, loss = train_step(before, x, y, weights=s, gradient=gradient, update=update)
+            if check_finite:
+                check_loss(loss, before, state, train, number, batch)
         return state
+
+    def whole(state: StateT, number: int) -> StateT:
+        result = epoch(state, data, rng, batch_size)  # type: ignore[misc]  # not None here
+        after, losses = _pair("epoch", "(state, losses)", result)
+        if check_finite:
+            check_losses(losses, state, after, train, number)
+        return after  # type: ignore[no-any-return]  # whatever a user's function returns
 
     numbers = range(start + 1, epochs + 1)
     batches = math.ceil(len(train) / batch_size)
-    one = steps if epoch is None else whole
+    one = plain if epoch is None else whole
     records = _epochs(one, state, train, test, rng, numbers, batches, check_finite)
     return _shown(records, numbers) if flag("progress", progress) else records
+
+
+def _check_combination(
+    gradient: Gradient,
+    update: Update[StateT] | None,
+    epoch: EpochOf[StateT] | None,
+    memory: int | None,
+) -> None:
+    """Raise where `epoch` stands beside what it does by itself, or one is not what it should be."""
+    function("gradient", gradient)
+    if memory is not None:
+        whole_number("memory", memory, 1)
+    if epoch is None:
+        return
+    function("epoch", epoch)
+    if gradient is not loss_and_grads or update is not None:
+        other = "gradient" if gradient is not loss_and_grads else "update"
+        raise ValueError(f"{other} must not be given beside epoch, which makes its own steps")
+    if memory is not None:
+        raise ValueError("memory must not be given beside epoch, which makes its own batches")
 
 
 def _update(state: StateT, update: Update[StateT] | None) -> Update[StateT]:
@@ -252,7 +241,7 @@ def _epochs(
         began = time.perf_counter()
         state = one(state, number)
         if check_finite:
-            _check_state(state, train, number, batches)
+            check_state(state, train, number, batches)
         seconds = time.perf_counter() - began
         metrics = _measure(state.params, train, test, number, seconds)
         rows = metrics.members or [metrics]
@@ -289,55 +278,6 @@ def _in_words(m: Metrics) -> str:
         "test r2": f"{m.test_r2:.4f}",
     }
     return ", ".join(f"{name} {text}" for name, text in shown.items() if "nan" not in text)
-
-
-def _check_loss(
-    loss: float, before: State, after: State, train: Split, epoch: int, batch: int
-) -> None:
-    """Raise where a batch's loss is not finite, unless members of an ensemble go on."""
-    if before.params.layers[0].w.ndim > 2 and _finite_members(after.params).any():
-        return
-    # A bad update is seen in the loss of the next batch: the one to name is the batch before.
-    if not _finite_members(before.params).any():
-        raise _bad_update(before, train, epoch, batch - 1)
-    raise _diverged(f"the loss was {loss}", train, epoch, batch)
-
-
-def _check_state(state: State, train: Split, epoch: int, batch: int) -> None:
-    """Raise where no member has finite parameters, or finite numbers in what is remembered."""
-    if not _finite_members(state.params).any():
-        raise _bad_update(state, train, epoch, batch)
-    for name, tree in _trees(state).items():
-        # Squares overflow before gradients do.
-        if not _finite_members(tree).any():
-            raise DivergenceError(f"{name} of the optimizer were not finite", epoch, batch)
-
-
-def _bad_update(state: State, train: Split, epoch: int, batch: int) -> DivergenceError:
-    if getattr(state, "eps", None) == 0:  # where a gradient was always 0 the step is 0 / 0
-        return DivergenceError("an update without eps was not finite", epoch, batch, "eps above 0")
-    return _diverged("an update was not finite", train, epoch, batch)
-
-
-def _diverged(what: str, train: Split, epoch: int, batch: int) -> DivergenceError:
-    missing = nan_in_data(train.x, train.y)
-    if missing is None:
-        return DivergenceError(what, epoch, batch)
-    return DivergenceError(f"{missing}: {what}", epoch, batch, "data without it")
-
-
-def _finite_members(tree: Params) -> npt.NDArray[np.bool_]:
-    """Whether each member of an ensemble is finite; of one network an array without axes."""
-    leading = tree.layers[0].w.ndim - 2
-    leaves = tree_leaves(tree)
-    each = [np.isfinite(leaf).all(axis=tuple(range(leading, leaf.ndim))) for leaf in leaves]
-    return np.asarray(np.logical_and.reduce(each))
-
-
-def _trees(state: object) -> dict[str, Params]:
-    names = [field.name for field in fields(state)] if is_dataclass(state) else []
-    trees = {name: getattr(state, name) for name in names}
-    return {name: tree for name, tree in trees.items() if isinstance(tree, Params)}
 
 
 def _measure(

@@ -4,7 +4,7 @@
     python scripts/reference.py --out site
 
 The site is plain files that load nothing from elsewhere: open index.html. A warning of Sphinx's is
-an error. Needs the extra "docs": pip install '.[docs]' in a checkout.
+an error. Needs the extra "docs": pip install -e '.[docs]' in a checkout.
 """
 
 from __future__ import annotations

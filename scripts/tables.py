@@ -362,11 +362,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--regress", action="store_true", help="the target is a number, not a class")
     add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
     add = parser.group("network")
-    add("--hidden", type=at_least(1), nargs="+", default=[64], metavar="N", help="widths; 64")
-    add("--epochs", type=at_least(1), default=50, metavar="N", help="default: 50")
-    add("--batch-size", type=at_least(1), default=32, metavar="N", help="default: 32")
-    add("--learning-rate", type=not_negative(), default=3e-3, metavar="X", help="of Adam; 0.003")
-    add("--alpha", type=not_negative(), default=1e-2, metavar="X", help="penalty; 0.01")
+    count: dict[str, Any] = {"type": at_least(1), "metavar": "N"}
+    add("--hidden", **count, nargs="+", default=[64], help="widths; default: 64")
+    add("--epochs", **count, default=50, help="default: 50")
+    add("--batch-size", **count, default=32, help="default: 32")
+    rate = "of Adam; default: 0.003"
+    add("--learning-rate", type=not_negative(), default=3e-3, metavar="X", help=rate)
+    add("--alpha", type=not_negative(), default=1e-2, metavar="X", help="L2 penalty; default: 0.01")
     add = parser.group("cross-validation")
     add("--folds", type=at_least(2), default=5, metavar="N", help="default: 5")
     add("--seed", type=seed, default=0, metavar="N", help="default: 0")

@@ -277,7 +277,7 @@ def test_hidden_weights_have_the_variance_that_their_activation_wants(
 
 @pytest.mark.parametrize("name", ["mish", "ReLU", "", None, 3, ["relu"]])
 def test_an_unknown_activation_is_answered_with_the_known_ones(name: Any) -> None:
-    known = "'relu', 'tanh', 'sigmoid', 'leaky_relu', 'gelu', 'silu', 'identity'"
+    known = ", ".join(map(repr, FORMULAS))
     with pytest.raises(ValueError, match=f"^activation must be one of {known}, got "):
         fnnet.init_params(0, (3, 4, 2), activation=name)
 

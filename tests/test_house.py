@@ -31,6 +31,7 @@ FLOORS = (
     "records",
     "evaluation",
     "storage",
+    "divergence",
     "ragged",
     "training",
     "plots",

@@ -205,6 +205,31 @@ def test_a_table_of_bytes_is_refused_with_both_remedies_and_they_work() -> None:
     assert fnnet.evaluate(PARAMS, numbers).loss == pytest.approx(expected, rel=1e-12)
 
 
+def test_one_image_of_bytes_names_the_way_to_inputs_and_it_works() -> None:
+    image = RNG.integers(0, 256, (2, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"write x\[None\] for one image, x / 255 for rows of"):
+        as_inputs(image)
+    assert np.array_equal(as_inputs(image[None], np.float64)[0], image.reshape(6) / 255)
+    assert np.array_equal(as_inputs(image / 255, np.float64), image / 255)
+
+
+def test_bytes_are_a_derivative_as_good_as_any() -> None:
+    dz = RNG.integers(0, 9, (12, 4), np.uint8)
+    expected = fnnet.vjp(PARAMS, WHOLE, dz.astype(float))
+    assert fnnet.tree_equal(fnnet.vjp(PARAMS, WHOLE, dz), expected)
+
+
+@pytest.mark.parametrize("call", ["forward", "predict", "loss", "grads", "train_step"])
+def test_a_split_as_an_array_names_the_way_to_its_arrays(call: str) -> None:
+    split = Split(WHOLE, CLASSES)
+    with pytest.raises(TypeError, match=r"^x must be an array: .* write as_inputs\(split\)"):
+        CALLS[call](split, CLASSES)
+    with pytest.raises(TypeError, match=r"^y must be an array: .* split\.y for labels$"):
+        CALLS["loss"](as_inputs(split, np.float64), split)
+    with pytest.raises(TypeError, match="a Split holds two"):
+        np.asarray(split)
+
+
 @pytest.mark.parametrize("shape", [(12, 2, 3), (12, 1, 2, 3)])
 def test_bytes_of_three_or_four_axes_are_images(shape: tuple[int, ...]) -> None:
     x = RNG.integers(0, 256, shape, np.uint8)
@@ -322,7 +347,7 @@ def test_a_state_in_the_place_of_parameters_names_them() -> None:
 def test_classes_in_the_place_of_logits_are_refused() -> None:
     wrong: Any = CLASSES
     for f in (fnnet.softmax, fnnet.log_softmax, lambda z: fnnet.cross_entropy(z, CLASSES)):
-        with pytest.raises(TypeError, match="logits must be an array of floats, got dtype int64"):
+        with pytest.raises(TypeError, match=r"got dtype int64: write logits.astype\(float\) if"):
             f(wrong)
 
 

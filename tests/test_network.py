@@ -651,7 +651,7 @@ def test_bytes_are_told_what_makes_inputs_of_them_and_it_does() -> None:
 @pytest.mark.parametrize("shape", [(5, 5), (5, 7), (5, 0), (), (5,), (6, 5), (5, 6, 1)])
 def test_inputs_of_another_width_are_refused(shape: tuple[int, ...]) -> None:
     params, _, _ = oracles.problem()
-    message = r"x must have 6 features on its last axis, as the first layer, got shape \("
+    message = r"x must have 6 features on its last axis, as the first layer has, got shape \("
     for f in TAKES_X:
         with pytest.raises(ValueError, match=message):
             f(params, np.zeros(shape))

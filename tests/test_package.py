@@ -97,7 +97,7 @@ def test_the_sdist_builds_the_same_wheel(dist: Path, wheel: Path, tmp_path: Path
 
 
 def test_both_pass_the_check_of_the_index_that_would_show_them(dist: Path) -> None:
-    pytest.importorskip("twine", reason="the check needs twine: pip install '.[docs]'")
+    pytest.importorskip("twine", reason="the check needs twine: pip install -e '.[docs]'")
     files = sorted(str(path) for path in dist.iterdir())
     assert len(files) == 2
     command = [sys.executable, "-m", "twine", "check", "--strict", *files]

@@ -673,6 +673,10 @@ def test_the_steps_are_drawn_for_each_picture() -> None:
     figure.savefig(io.BytesIO(), format="png")
     with pytest.raises(ValueError, match="as many"):
         plot_readings(readings, ["a"])
+    with pytest.raises(TypeError, match="readings must be a sequence of readings, got Reading"):
+        plot_readings(readings[0], ["a"])  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(TypeError, match="each of readings must be of type Reading, got str"):
+        plot_readings(["a"], ["a"])  # type: ignore[list-item]  # that is the test
 
 
 # Files
@@ -721,6 +725,24 @@ def test_transparency_and_rotation_are_understood(tmp_path: Path) -> None:
     for name in ("black.png", "white.png", "turned.jpg"):
         seen = read_picture(open_picture(tmp_path / name), MNIST).found[0].image
         assert np.corrcoef(seen.ravel(), expected.ravel())[0, 1] > 0.9, name
+
+
+def test_a_picture_in_the_home_folder_is_found_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    Image.fromarray(pixels(drawn(3))).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(open_picture("~/a.png"), open_picture(tmp_path / "a.png"))
+
+
+def test_a_form_is_one_and_no_name_of_one() -> None:
+    with pytest.raises(
+        TypeError, match=r'^form must be of type Form, got str: write FORMS\["mnist"\]'
+    ):
+        read_picture(pixels(drawn(0)), "mnist")  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(TypeError, match="every must be True or False, got 1"):
+        read_picture(pixels(drawn(0)), MNIST, 1)  # type: ignore[arg-type]  # that is the test
 
 
 def test_floats_that_are_no_numbers_are_dark(tmp_path: Path) -> None:

@@ -89,11 +89,14 @@ def test_any_output_and_weights(output: str, weighted: bool) -> None:
         lambda p: fnnet.sgd_init(p, 0.1, 0.9, nesterov=True),
         lambda p: fnnet.adam_init(p, 0.01, eps=1e-4),
         lambda p: fnnet.rmsprop_init(p, 0.01, momentum=0.9, centered=True, eps=1e-3),
+        lambda p: dataclasses.replace(
+            fnnet.rmsprop_init(p, 0.01, momentum=0.9, eps=1e-3), momentum=0.0, velocity=p
+        ),
         lambda p: fnnet.rmsprop_init(p, 0.01, decay=0.0, eps=1e-3),
         lambda p: fnnet.rmsprop_init(p, 0.01, decay=0.3, eps=1e-4),
         lambda p: fnnet.rmsprop_init(p, 0.01, decay=0.999, eps=1e-4, initial_scale=1.0),
     ],
-    ids=["sgd", "nesterov", "adam", "momentum", "decay 0", "decay 0.3", "decay 0.999"],
+    ids=["sgd", "nesterov", "adam", "momentum", "no more", "decay 0", "decay 0.3", "decay 0.999"],
 )
 def test_any_optimizer(init: Any) -> None:
     split = ragged_split()

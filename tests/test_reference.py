@@ -104,7 +104,7 @@ def test_signatures_have_the_names_of_types() -> None:
 def sphinx() -> None:
     for module in NEEDS:
         if importlib.util.find_spec(module) is None:
-            pytest.skip(f"the reference needs {module}: pip install '.[docs]'")
+            pytest.skip(f"the reference needs {module}: pip install -e '.[docs]'")
 
 
 @pytest.fixture(scope="module")

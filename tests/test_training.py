@@ -312,6 +312,33 @@ def test_squares_of_gradients_that_overflow_are_a_divergence(init: Any) -> None:
         list(fnnet.train(init(start().params), huge, rng=0, epochs=2))
 
 
+@pytest.mark.parametrize(
+    ("losses", "eps", "message"),
+    [
+        ([0.5, math.nan, math.nan], 1e-8, "the loss was nan in epoch 1, batch 2"),
+        ([math.inf, 0.5], 1e-8, "the loss was inf in epoch 1, batch 1"),
+        ([0.5, 0.5, math.nan], 0.0, "an update without eps was not finite in epoch 1, batch 2"),
+        ([math.nan], 0.0, "the loss was nan in epoch 1, batch 1"),
+    ],
+)
+def test_the_first_bad_loss_of_a_whole_epoch_is_named(
+    losses: list[float], eps: float, message: str
+) -> None:
+    state = fnnet.rmsprop_init(start().params, eps=eps)
+    run = fnnet.train(
+        state, split(), rng=0, epochs=1, epoch=lambda state, *_: (state, np.array(losses))
+    )
+    with pytest.raises(DivergenceError, match=f"^{message}: "):
+        list(run)
+
+
+def test_an_infinite_loss_stops_training_where_the_update_is_finite_too() -> None:
+    zeros = fnnet.tree_map(np.zeros_like, start().params)
+    run = fnnet.train(start(), split(), rng=0, epochs=1, gradient=lambda *_: (math.inf, zeros))
+    with pytest.raises(DivergenceError, match=r"the loss was inf in epoch 1, batch 1: .* a sm"):
+        list(run)
+
+
 class Descent(NamedTuple):
     params: Params
 

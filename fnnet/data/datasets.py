@@ -152,9 +152,9 @@ def load_fashion_mnist(
 ) -> Dataset:
     """Fashion-MNIST: ten kinds of clothes in MNIST's format, Xiao et al. 2017 (MIT licence).
 
-    Everything is as for `load_mnist`, file names included: give each its own `directory`. What
-    the unpacked files must be is not known, though: those are held to their size, shape and range
-    of labels only, and a file that others packed is refused.
+    Everything is as for `load_mnist`, file names included: give each its own `directory`.
+    But the digests of the unpacked files are not known. So of these only size, shape and range of
+    labels are checked, and a file that others packed is refused.
 
     Examples
     --------
@@ -189,9 +189,9 @@ def load_kmnist(
 ) -> Dataset:
     """KMNIST: ten cursive hiragana in MNIST's format, Clanuwat et al. 2018 (CC BY-SA 4.0).
 
-    Everything is as for `load_mnist`, file names included: give each its own `directory`. What
-    the unpacked files must be is not known, though: those are held to their size, shape and range
-    of labels only, and a file that others packed is refused.
+    Everything is as for `load_mnist`, file names included: give each its own `directory`.
+    But the digests of the unpacked files are not known. So of these only size, shape and range of
+    labels are checked, and a file that others packed is refused.
 
     Examples
     --------
@@ -253,16 +253,26 @@ def load_digits() -> Dataset:
 
 
 def load_dataset(name: str, directory: StrPath | None = None, download: bool = True) -> Dataset:
-    """Load a data set by its name, one of `fnnet.data.datasets.NAMES`: "mnist" or "digits", say.
+    """Load a data set by its name.
 
-    `directory` and `download` are those of `load_mnist`; the digits need neither.
+    Parameters
+    ----------
+    name : "mnist", "fashion-mnist", "kmnist" or "digits" (`fnnet.data.datasets.NAMES`)
+    directory, download : as for `load_mnist`; the digits need neither
+
+    Returns
+    -------
+    Dataset
+        As `load_mnist` or `load_digits` returns it.
 
     Raises
     ------
-    ValueError
-        If there is no such name; otherwise as `load_mnist`.
     TypeError
         If `name` is not a str.
+    ValueError
+        If there is no such name.
+    DownloadError, FileNotFoundError, IDXError
+        As `load_mnist`.
 
     Examples
     --------

@@ -43,8 +43,8 @@ def distort(
     """Images, each distorted at random; settings of zero leave them as they are.
 
     An image is stretched, sheared, rotated about its centre and shifted, in this order, by amounts
-    drawn evenly from the ranges below; then every pixel is displaced by two smooth random fields.
-    Between pixels the image is interpolated bilinearly; outside it is 0.
+    drawn uniformly from the ranges below; then every pixel is displaced by two smooth random
+    fields. Between pixels the image is interpolated bilinearly; outside it is 0.
 
     Parameters
     ----------
@@ -84,22 +84,7 @@ def distort(
     rng = generator(rng)
     images = cast(Images, as_array("images", images))
     height, width = _sides(images)
-    for name, value in (
-        ("rotation", rotation),
-        ("shift", shift),
-        ("elastic_alpha", elastic_alpha),
-    ):
-        check_not_negative(name, value)
-        if value > LARGEST:
-            raise ValueError(f"{name} must be at most {LARGEST:g}, got {value}")
-    check_share("scale", scale)
-    if check_not_negative("shear", shear) > 1:
-        raise ValueError(
-            f"shear must lie in [0, 1], got {shear!r:.99}: it is a tangent, the shift to the side "
-            "for each pixel down; for degrees write math.tan(math.radians(degrees))"
-        )
-    if not (is_number(elastic_sigma) and 0 < elastic_sigma <= LARGEST):
-        raise ValueError(f"elastic_sigma must lie in (0, {LARGEST:g}], got {elastic_sigma!r:.99}")
+    _check_settings(rotation, scale, shear, shift, elastic_alpha, elastic_sigma)
     if not any((rotation, scale, shear, shift, elastic_alpha)):
         return cast(Images, images.copy())
     bounds = np.array([math.radians(rotation), scale, scale, shear, shift, shift])
@@ -119,6 +104,33 @@ def distort(
             values += np.float32(0.5)  # the conversion rounds down
         new[block] = values.reshape(-1, height, width)
     return cast(Images, distorted)
+
+
+def _check_settings(
+    rotation: float,
+    scale: float,
+    shear: float,
+    shift: float,
+    elastic_alpha: float,
+    elastic_sigma: float,
+) -> None:
+    """Raise where a setting of `distort` is out of range."""
+    for name, value in (
+        ("rotation", rotation),
+        ("shift", shift),
+        ("elastic_alpha", elastic_alpha),
+    ):
+        check_not_negative(name, value)
+        if value > LARGEST:
+            raise ValueError(f"{name} must be at most {LARGEST:g}, got {value}")
+    check_share("scale", scale)
+    if check_not_negative("shear", shear) > 1:
+        raise ValueError(
+            f"shear must lie in [0, 1], got {shear!r:.99}: it is a tangent, the shift to the side "
+            "for each pixel down; for degrees write math.tan(math.radians(degrees))"
+        )
+    if not (is_number(elastic_sigma) and 0 < elastic_sigma <= LARGEST):
+        raise ValueError(f"elastic_sigma must lie in (0, {LARGEST:g}], got {elastic_sigma!r:.99}")
 
 
 def affine_coefficients(

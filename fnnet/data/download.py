@@ -1,4 +1,4 @@
-"""Downloads from mirrors: sized, digested, resumed after a break, and whole before they count."""
+"""Downloads from mirrors: resumed after a break, and used only once size and digest are right."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def fetch(
         with suppress(OSError):  # not empty: something came
             for path in absent:
                 path.rmdir()
-    raise DownloadError(f"no mirror delivered {file.name}:{''.join(answers)}")
+    raise DownloadError(f"no mirror delivered {file.name}:{';'.join(answers)}")
 
 
 def remove_leftovers(target: Path, seconds: float = _ABANDONED) -> None:

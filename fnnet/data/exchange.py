@@ -1,4 +1,4 @@
-"""One exchange with a server over HTTP, which nothing that the server does can prolong."""
+"""One exchange with a server over HTTP, bounded in time whatever the server does."""
 
 from __future__ import annotations
 

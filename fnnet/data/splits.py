@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 Samples: TypeAlias = IntArray | FloatArray | npt.NDArray[np.bool_]
 
 BYTE = 255.0  # what the bytes of an image are divided by
+TABLE = "Split(x, y, divisor=255) for images, Split(x, y, divisor=1) for plain numbers"
 BLOCKS = 64  # runs of rows that a buffer is filled with, each read in one go
 
 
@@ -70,16 +71,28 @@ class Split:
         put(self, "x", samples)
         put(self, "y", labels)
         put(self, "weights", s)
-        put(self, "divisor", _divisor(samples, divisor))
+        put(self, "divisor", _divisor(samples, divisor, TABLE))
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, rows: slice | IntArray) -> Split:
+    def __getitem__(self, rows: slice | IntArray | list[int]) -> Split:
+        if isinstance(rows, list):
+            rows = np.array(rows, None if rows else np.intp)
         if not isinstance(rows, slice) and not (is_array(rows) and rows.ndim == 1):
-            raise TypeError(f"a split is indexed by a slice or an array of rows, got {rows!r:.60}")
+            raise TypeError(
+                f"a split is indexed by a slice, a list or an array of rows, got {rows!r:.60}: "
+                "write split[3:4] for one sample, split[[3, 5]] for several"
+            )
         weights = None if self.weights is None else self.weights[rows]
         return _unchecked(self.x[rows], self.y[rows], weights, self.divisor)
+
+    if not TYPE_CHECKING:  # a type checker would take a split for an array
+
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError(
+                "a Split holds two: write as_inputs(split) for inputs, split.y for labels"
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Arrays forget in a pickle that they are read-only.
@@ -138,6 +151,10 @@ def as_inputs(x: Split | npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> Fl
     x : a split, or (N, ...) uint8 images (0..255 become 0..1), or features
     dtype : float32 or float64
 
+    Returns
+    -------
+    inputs : (N, d) array of this dtype; a view where nothing has to be converted
+
     Raises
     ------
     TypeError, ValueError
@@ -152,7 +169,8 @@ def as_inputs(x: Split | npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> Fl
     if isinstance(x, Split):
         return scaled(x.x, x.divisor, kind)
     samples = _samples(x)
-    return scaled(samples, _divisor(samples, None), kind)
+    remedy = "x[None] for one image, x / 255 for rows of images, x.astype(float) for plain numbers"
+    return scaled(samples, _divisor(samples, None, remedy), kind)
 
 
 def scaled(x: npt.NDArray[Any], divisor: float, dtype: np.dtype[np.floating[Any]]) -> FloatArray:
@@ -198,8 +216,10 @@ def batches(
 
     Raises
     ------
+    TypeError
+        If `split` is no `Split`, or `rng` is neither a generator nor a seed.
     ValueError
-        If `batch_size` is below 1 or the split is empty.
+        If `batch_size` is below 1, the split is empty, or `dtype` or `memory` is out of range.
 
     Examples
     --------
@@ -233,7 +253,7 @@ def weighted_batches(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As `batches`.
 
     Examples
@@ -318,8 +338,8 @@ def check_batches(split: Split, batch_size: int, name: str = "split") -> None:
 
 def _check_type(name: str, split: object) -> None:
     """Raise where a value is no split."""
-    part = "test" if name == "test" else "train"
-    instance_of(Split, name, split, f"data.{part}" if isinstance(split, Dataset) else "Split(x, y)")
+    parts = f"data.{name}" if name in ("train", "test") else "data.train or data.test"
+    instance_of(Split, name, split, parts if isinstance(split, Dataset) else "Split(x, y)")
 
 
 def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tuple[Split, Split]:
@@ -342,7 +362,7 @@ def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tupl
     ValueError
         If n is out of range, the seed below 0, or `stratify` has no classes to go by.
     TypeError
-        If rng is neither a generator nor a seed.
+        If `split` is no `Split`, or `rng` is neither a generator nor a seed.
 
     Examples
     --------
@@ -352,6 +372,8 @@ def hold_out(rng: Seed, split: Split, n: int, *, stratify: bool = False) -> tupl
     [0, 0, 1]
     """
     _check_type("split", split)
+    if isinstance(n, float) and 0 < n < 1:
+        raise ValueError(f"n must be a number of samples, got {n}: write round({n} * len(split))")
     if whole_number("n", n, 1) >= len(split):
         raise ValueError(f"n must be below the {len(split)} samples of the split, got {n}")
     order = generator(rng).permutation(len(split))
@@ -432,12 +454,12 @@ def _labels(y: Any) -> Labels:
     return cast(Labels, y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y)
 
 
-def _divisor(x: Samples, divisor: float | None) -> float:
+def _divisor(x: Samples, divisor: float | None, remedy: str) -> float:
     if divisor is None:
         if x.dtype == np.uint8 and x.ndim == 2 and x.size:
             raise ValueError(
                 "x must not be a table of bytes, which may be images or plain numbers: write "
-                "Split(x, y, divisor=255) for images, Split(x, y, divisor=1) for plain numbers"
+                f"{remedy}"
             )
         return BYTE if x.dtype == np.uint8 and x.ndim in (3, 4) else 1.0
     if not (is_number(divisor) and divisor > 0):

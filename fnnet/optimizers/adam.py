@@ -14,7 +14,6 @@ from fnnet.optimizers.states import (
     OptimizerState,
     Rate,
     changed,
-    check_numbers,
     check_type,
     first_state,
     register,
@@ -122,13 +121,12 @@ def adam_update(state: AdamState, grads: Params) -> AdamState:
     0.319
     """
     check_type(state, AdamState)
-    check_numbers(state)
-    t = min(int(state.step) + 1, LARGEST_EXPONENT)
-    unbias_m, unbias_v = 1 / (1 - state.beta1**t), 1 / math.sqrt(1 - state.beta2**t)
 
     def rule(
         g: FloatArray, rate: Rate, w: FloatArray, m: FloatArray, v: FloatArray
     ) -> Sequence[FloatArray]:
+        t = min(int(state.step) + 1, LARGEST_EXPONENT)
+        unbias_m, unbias_v = 1 / (1 - state.beta1**t), 1 / math.sqrt(1 - state.beta2**t)
         eps = divisor_of(state.eps, w)
         felt = squared(lost_beside(state.eps, w))
         m = swept(state.beta1 * m + (1 - state.beta1) * g, state.beta1, state.step)

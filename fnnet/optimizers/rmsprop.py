@@ -158,14 +158,19 @@ def rmsprop_update(state: RMSPropState, grads: Params) -> RMSPropState:
     0.174
     """
     check_type(state, RMSPropState)
-    # What velocity and means hold ends with the options they belong to.
-    plain = state.centered is False and state.eps_in_sqrt is False
-    plain = plain and state.velocity is None and state.means is None
-    if not (plain and type(state.momentum) is float and state.momentum == 0):
+    if not is_plain(state):
         general = partial(_general_rule, state)
         return step_by_blocks(general, state, grads, "mean_squares", "velocity", "means")
     rule, in_place = partial(equations, state), partial(_in_place, state)
     return step_by_blocks(rule, state, grads, "mean_squares", in_place=in_place)
+
+
+def is_plain(state: RMSPropState) -> bool:
+    """Whether (11) and (12) are all that there is to do."""
+    plain = type(state.momentum) is float and state.momentum == 0
+    plain = plain and state.centered is False and state.eps_in_sqrt is False
+    # What velocity and means hold ends with the options they belong to.
+    return plain and state.velocity is None and state.means is None
 
 
 def equations(

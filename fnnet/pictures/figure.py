@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fnnet.checks import instance_of, items_of
 from fnnet.pictures.reading import Reading
-from fnnet.plots import INK, ORANGE
+from fnnet.plots._drawing import INK, ORANGE, WIDTH, need_matplotlib, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from fnnet.plots._figure import Figure
 
 TITLES = ("picture", "contrast with the paper", "ink", "for the network")
 MOST = 4  # objects of a picture that are drawn as the network is given them
@@ -26,19 +28,35 @@ def plot_readings(readings: Sequence[Reading], names: Sequence[str]) -> Figure:
     readings : of `fnnet.pictures.read_picture`, one or more
     names : of the pictures, as many
 
+    Returns
+    -------
+    figure : as those of `fnnet.plots`
+
     Raises
     ------
+    TypeError
+        If one of the two is no sequence.
     ValueError
         If there is no reading or the numbers differ.
+    ImportError
+        If Matplotlib is not installed.
     """
+    need_matplotlib()
+    readings, names = items_of("readings", readings, "readings"), items_of("names", names, "names")
+    for reading in readings:
+        instance_of(Reading, "each of readings", reading)
     if not readings or len(readings) != len(names):
         raise ValueError(
             f"readings and names must be as many, and one at least, "
             f"got {len(readings)} and {len(names)}"
         )
-    from matplotlib.figure import Figure
+    with sheet(WIDTH, 2.1 * len(readings) + 0.3, "constrained") as figure:
+        _draw(figure, readings, names)
+    return figure
 
-    figure = Figure(figsize=(8.4, 2.1 * len(readings) + 0.3), layout="constrained")
+
+def _draw(figure: Figure, readings: Sequence[Reading], names: Sequence[str]) -> None:
+    """Draw the rows."""
     grid = figure.subplots(len(readings), len(TITLES), squeeze=False)
     for row, reading, name in zip(grid, readings, names, strict=True):
         steps = reading.steps
@@ -55,7 +73,6 @@ def plot_readings(readings: Sequence[Reading], names: Sequence[str]) -> Figure:
             axes.set_xlabel(title, fontsize=7, color=INK)
         told = f"{name[-60:]}: {reading.refusal}" if reading.refusal else name[-60:]
         row[0].set_title(told, fontsize=8, loc="left", color=INK, parse_math=False)
-    return figure
 
 
 def _outline(axes: Axes, reading: Reading) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 class Form:
     """Where the ink lies in the images that a network was trained on.
 
-    Parameters
+    Attributes
     ----------
     side : rows and columns of an image
     rows, columns : the box that the ink fills, at most `side`

@@ -37,6 +37,11 @@ def open_picture(path: StrPath) -> Array8:
     Parameters
     ----------
     path : str or path-like
+        ``~`` is the home folder.
+
+    Returns
+    -------
+    pixels : uint8 array, 0 for black and 255 for white
 
     Raises
     ------
@@ -53,7 +58,7 @@ def open_picture(path: StrPath) -> Array8:
         from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError("pictures need Pillow: pip install pillow") from error
-    path = path_text("path", path)
+    path = os.path.expanduser(path_text("path", path))
     name = _other_kind(path)
     if name:
         raise ValueError(f"a {name} is not read; save it as PNG or JPEG")
@@ -93,7 +98,7 @@ def _check_size(picture: Image.Image) -> None:
 
 
 def _other_kind(path: StrPath) -> str | None:
-    """What kind of file this is, of those that Pillow does not read; a pipe never is waited for."""
+    """What kind of file this is, of those that Pillow does not read; a pipe is never waited for."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a file that can be read as a picture")
     with open(Path(path), "rb") as file:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from fnnet.checks import flag, instance_of
 from fnnet.pictures import strokes, writing
 from fnnet.pictures.forms import Form
 from fnnet.pictures.ink import (
@@ -114,6 +115,8 @@ def read_picture(pixels: Pixels, form: Form, every: bool = False) -> Reading:
 
     Raises
     ------
+    TypeError
+        If `form` is no `Form`, or `every` is neither True nor False.
     ValueError
         If the pixels have another shape, no pixel, or values beyond 0 and 255.
     ImportError
@@ -131,6 +134,8 @@ def read_picture(pixels: Pixels, form: Form, every: bool = False) -> Reading:
     'blank: nothing stands out from the paper'
     """
     pixels = _checked(np.asarray(pixels))
+    instance_of(Form, "form", form, 'FORMS["mnist"], or form_of(dataset, side)')
+    every = flag("every", every)
     if is_trained_on(pixels, form):
         image = pixels.astype(np.uint8)
         plane = image.astype(np.float32)

@@ -177,12 +177,18 @@ def load_checkpoint(
     limit : the most bytes that the file may have
     activations : activations of your own, by their names
 
+    Returns
+    -------
+    checkpoint : equal to the one that was saved, to the last bit
+
     Raises
     ------
     FileNotFoundError, OSError
         If the file cannot be read.
     MemoryError
         If this machine has not enough memory for a file within the limit.
+    TypeError
+        If an argument has another type than it should.
     CheckpointError
         If it is not a whole checkpoint, or holds a key, an optimizer or an activation that this
         version does not know.

@@ -2,7 +2,7 @@
 
     python scripts/loops/estimator.py
 
-The estimators, in about 100 lines, are `NetworkClassifier` and `NetworkRegressor` in
+The estimators, in 200 lines, are `NetworkClassifier` and `NetworkRegressor` in
 `fnnet_scripts.estimators`; scikit-learn's check_estimator passes for both. The search is over
 widths and penalties on the embedded digits, two processes at a time. Needs scikit-learn:
 pip install scikit-learn.
@@ -45,8 +45,8 @@ def run(settings: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("--epochs", type=at_least(1), default=30, metavar="N", help="at most; 30")
-    add("--jobs", type=at_least(1), default=2, metavar="N", help="processes at a time; 2")
+    add("--epochs", type=at_least(1), default=30, metavar="N", help="at most; default: 30")
+    add("--jobs", type=at_least(1), default=2, metavar="N", help="processes at a time; default: 2")
     add("--seed", type=seed, default=0, metavar="N", help="default: 0")
     settings = parser.parse_args(argv)
     return exit_code("estimator.py", lambda: run(settings))

@@ -3,13 +3,13 @@
     python scripts/loops/newton.py --penalty 1
     python scripts/loops/newton.py --spectrum
 
-The first page compares SciPy's L-BFGS, Newton-CG and trust-ncg, and RMSProp and Adam in
+Without --spectrum it compares SciPy's L-BFGS, Newton-CG and trust-ncg, and RMSProp and Adam in
 minibatches, by passes over the data: an evaluation with its gradient is one pass, and so is a
 product with the Hessian, although the latter takes about twice the time. Start and objective are
 those of lbfgs.py. "Whitened", a solver works in other variables, in which the inputs of each layer
 are uncorrelated at the start, as K-FAC would have them; that costs one pass.
 
-The second page, --spectrum, trains a network by plain gradient descent and shows the largest
+With --spectrum it trains a network by plain gradient descent and shows the largest
 eigenvalues of the Hessian on the way: they rise until the largest is 2 / learning rate, where
 gradient descent stops being stable, and stay there (Cohen, Kaur, Li, Kolter and Talwalkar 2021,
 "the edge of stability"). Needs SciPy: pip install scipy.
@@ -323,18 +323,21 @@ def run(settings: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
+    count: dict[str, Any] = {"type": at_least(1), "metavar": "N"}
     add = parser.add_argument
-    add("--spectrum", action="store_true", help="the second page")
+    add("--spectrum", action="store_true", help="eigenvalues of the Hessian; see above")
     add = parser.group("network")
-    add("--hidden", type=at_least(1), nargs="*", default=[], metavar="N", help="none, or 32 32")
-    add("--activation", choices=ACTIVATIONS, default="relu", metavar="NAME", help="page 1; relu")
+    add("--hidden", **count, nargs="*", default=[], help="default: none; with --spectrum 32 32")
+    names = "not with --spectrum; default: relu"
+    add("--activation", choices=ACTIVATIONS, default="relu", metavar="NAME", help=names)
     add("--penalty", type=not_negative(), default=1e-4, metavar="X", help="default: 1e-4")
     add = parser.group("optimizer")
-    add("--iterations", type=at_least(1), metavar="N", help="at most 10000; of --spectrum 3000")
-    add("--learning-rate", type=not_negative(), metavar="X", help="0.003, of --spectrum 0.24")
-    add("--gauss-newton", action="store_true", help="products with that matrix instead")
+    add("--iterations", **count, help="at most; default: 10000; with --spectrum 3000")
+    rates = "default: 0.003; with --spectrum 0.24"
+    add("--learning-rate", type=not_negative(), metavar="X", help=rates)
+    add("--gauss-newton", action="store_true", help="that matrix instead of the Hessian")
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--figure", type=png, metavar="FILE.png", help="draw the page")
+    parser.add_argument("--figure", type=png, metavar="FILE.png", help="draw the result")
     settings = parser.parse_args(argv)
     if settings.learning_rate is None:
         settings.learning_rate = 0.24 if settings.spectrum else 0.003

@@ -65,28 +65,30 @@ def widths(text: str) -> tuple[int, ...]:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
+    count: dict[str, Any] = {"type": at_least(1), "metavar": "N"}
     add = parser.add_argument
     add("--dataset", choices=DATASETS, default="digits", help="default: digits")
     add("--data-dir", type=os.path.abspath, metavar="DIR", help="the folder of its four files")
     add = parser.group("networks")
-    add("--hidden", type=widths, nargs="+", default=[(32,), (64,)], metavar="N-N", help="32 64")
-    add("--batch-sizes", type=at_least(1), nargs="+", default=[32], metavar="N", help="32")
-    add("--optimizers", choices=OPTIMIZERS, nargs="+", default=["rmsprop"], help="rmsprop")
-    rates = "for random and optuna the least and the most count; " + " ".join(map(str, RATES))
+    hidden = [(32,), (64,)]
+    add("--hidden", type=widths, nargs="+", default=hidden, metavar="N-N", help="default: 32 64")
+    add("--batch-sizes", **count, nargs="+", default=[32], help="default: 32")
+    add("--optimizers", choices=OPTIMIZERS, nargs="+", default=["rmsprop"], help="default: rmsprop")
+    rates = f"random and optuna draw between the ends; default: {' '.join(map(str, RATES))}"
     add("--learning-rates", type=not_negative(), nargs="+", default=RATES, metavar="X", help=rates)
-    add("--seeds", type=at_least(1), default=3, metavar="N", help="networks for each point; 3")
-    add("--epochs", type=at_least(1), metavar="N", help="default: 30 for digits, else 10")
+    add("--seeds", **count, default=3, help="networks for each point; default: 3")
+    add("--epochs", **count, help="default: 30 for digits, else 10")
     add = parser.group("search")
     add("--search", choices=("grid", "random", "optuna"), default="grid", help="default: grid")
-    add("--trials", type=at_least(1), default=20, metavar="N", help="points of a random search; 20")
-    add("--round", type=at_least(1), default=8, metavar="N", help="points that Optuna asks at once")
+    add("--trials", **count, default=20, help="points of a random search; default: 20")
+    add("--round", **count, default=8, help="points that Optuna asks at once; default: 8")
     add = parser.group("workers")
     pools = "processes, dask [ADDRESS] or mpi; default: processes"
     add("--pool", nargs="+", default=["processes"], metavar="POOL", help=pools)
-    add("--workers", type=at_least(1), metavar="N", help="default: one for each processor")
-    add("--threads", type=at_least(1), default=1, metavar="N", help="of BLAS, for each worker; 1")
-    add("--members", type=at_least(1), default=12, metavar="N", help="networks in a job, at most")
+    add("--workers", **count, help="default: one for each processor")
+    add("--threads", **count, default=1, help="of BLAS, for each worker; default: 1")
+    add("--members", **count, default=12, help="networks in a job, at most; default: 12")
     parser.add_argument(
         "--out", type=Path, default="runs/pool", metavar="DIR", help="default: runs/pool"
     )

@@ -15,7 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,13 +42,13 @@ RATES = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2]
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    add = parser.add_argument
+    count: dict[str, Any] = {"type": at_least(1), "metavar": "N"}
     add = parser.group("networks")
     add("--learning-rates", type=not_negative(), nargs="+", default=RATES, metavar="X")
-    add("--seeds", type=at_least(1), default=3, metavar="N", help="networks for each rate; 3")
-    add("--hidden", type=at_least(1), nargs="+", default=[32], metavar="N", help="widths; 32")
-    add("--epochs", type=at_least(1), default=20, metavar="N", help="default: 20")
-    add("--batch-size", type=at_least(1), default=32, metavar="N", help="default: 32")
+    add("--seeds", **count, default=3, help="networks for each rate; default: 3")
+    add("--hidden", **count, nargs="+", default=[32], help="widths; default: 32")
+    add("--epochs", **count, default=20, help="default: 20")
+    add("--batch-size", **count, default=32, help="default: 32")
     add = parser.group("results")
     add("--measure", action="store_true", help="also train one after another, and compare times")
     add("--figure", type=png, default="runs/sweep.png", metavar="FILE")

@@ -299,7 +299,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_run_options(parser)
     add = parser.add_argument
     names = (*DATASETS, mapped.NAME)
-    add("--dataset", choices=names, metavar="NAME", help=f"{', '.join(names)}; digits")
+    add("--dataset", choices=names, metavar="NAME", help=f"{', '.join(names)}; default: digits")
     add("--memory", type=at_least(1), metavar="MB", help="for mapped data: see above")
     add("--measure", action="store_true", help="time steps instead, and print them as JSON")
     args = complete(parser, vars(parser.parse_args(argv)), RUN, OTHERS)

@@ -387,7 +387,11 @@ def machine(plan: Plan) -> str:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("--data-dir", default=os.environ.get("FNNET_DATA") or None, help="folder of MNIST")
+    add(
+        "--data-dir",
+        default=os.environ.get("FNNET_DATA") or None,
+        help="folder of MNIST; default: $FNNET_DATA, if set",
+    )
     add = parser.group("what is measured")
     add("--contestants", nargs="+", choices=KINDS, metavar="NAME", help=", ".join(KINDS))
     add("--sections", nargs="+", choices=SECTIONS, metavar="NAME", help=", ".join(SECTIONS))

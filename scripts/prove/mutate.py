@@ -52,6 +52,7 @@ TESTS: dict[str, tuple[str, ...]] = {  # besides the mirrored one: of modules, o
     "checks": ("test_bad_input", "test_network", "test_training", "data/test_splits"),
     "trees": ("test_protocols", "test_purity"),
     "evaluation": ("test_training", "test_ensembles"),
+    "divergence": ("test_training", "test_ensembles", "test_inputs"),
     "records": ("test_training", *SAVED),
     "randomness": ("data/test_splits", "test_training", *SAVED),
     "interop": ("test_jax",),
@@ -331,7 +332,8 @@ def run(settings: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("modules", nargs="*", metavar="MODULE", help="network, optimizers/sgd, storage; all")
+    some = "network, optimizers/sgd, storage; default: all"
+    add("modules", nargs="*", metavar="MODULE", help=some)
     add("--workers", type=at_least(1), default=2, metavar="N", help="default: 2")
     add("--every", type=at_least(1), default=1, metavar="N", help="try each Nth mutant")
     settings = parser.parse_args(argv)

@@ -106,7 +106,7 @@ def test_when_all_mirrors_fail_the_error_says_what_each_answered(
         fetch(FILE, tmp_path, [one.url, two.url], timeout=timeout)
     lines = str(caught.value).splitlines()
     assert lines[0] == "no mirror delivered data.gz:"
-    assert lines[1] == f"  {one.url}: HTTP 403 Forbidden"
+    assert lines[1] == f"  {one.url}: HTTP 403 Forbidden;"
     assert lines[2].startswith(f"  {two.url}: ")
     assert answer in lines[2]
     assert set(m.contents(tmp_path)) <= {LEFTOVER}

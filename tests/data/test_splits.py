@@ -294,11 +294,17 @@ def test_a_division_is_one_and_no_product() -> None:
 
 def test_parts_of_a_split_keep_weights_and_divisor() -> None:
     split = Split(np.zeros((5, 2), np.uint8), Y, np.arange(5.0), divisor=16)
-    for part in (split[1:3], split[np.array([1, 2])], hold_out(0, split, 2)[0]):
+    for part in (
+        split[1:3],
+        split[np.array([1, 2])],
+        split[[1, 2]],
+        split[[]],
+        hold_out(0, split, 2)[0],
+    ):
         assert part.divisor == 16
         assert part.weights is not None
         assert np.array_equal(part.weights, part.y)
-    with pytest.raises(TypeError, match="indexed by a slice or an array of rows"):
+    with pytest.raises(TypeError, match="indexed by a slice, a list or an array"):
         split[3]  # type: ignore[index]  # that is the test
 
 
@@ -477,6 +483,12 @@ def test_as_many_samples_as_there_are_cannot_be_held_out(n: int) -> None:
 def test_only_a_whole_number_can_be_held_out(n: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="n must"):
         hold_out(0, numbered(5), n)
+
+
+def test_a_share_to_hold_out_names_the_way_to_a_number() -> None:
+    with pytest.raises(ValueError, match=r"^n must be .*, got 0\.2: write round\(0\.2 \* len\(sp"):
+        hold_out(0, numbered(5), 0.2)  # type: ignore[arg-type]  # that is the test
+    assert len(hold_out(0, numbered(5), round(0.2 * 5))[1]) == 1
 
 
 @pytest.mark.parametrize("f", [fnnet.batches, fnnet.hold_out])

@@ -18,7 +18,7 @@ from tests.scripts.drawn_digits import strokes_of_class
 from tests.scripts.shared import NETWORK, load
 
 api = pytest.importorskip(
-    "playwright.sync_api", reason="needs Playwright: pip install '.[browser]'"
+    "playwright.sync_api", reason="needs Playwright: pip install -e '.[browser]'"
 )
 measure = load("page")  # which measures the same page
 if measure.CHROMIUM is None:

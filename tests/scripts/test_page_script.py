@@ -32,7 +32,7 @@ def test_pages_and_memory_are_measured_without_a_browser(
 def test_digits_are_replayed_in_a_browser_and_the_page_is_drawn(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("playwright", reason="needs Playwright: pip install '.[browser]'")
+    pytest.importorskip("playwright", reason="needs Playwright: pip install -e '.[browser]'")
     image = pytest.importorskip("PIL.Image")
     out = tmp_path / "page.png"
     few = ["digits", "--digits", "2", "--figure", str(out)]

@@ -664,11 +664,11 @@ def test_a_run_ends_with_two_lines_that_say_what_to_do_next(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--optimizer", "adam", "--nesterov"), "--nesterov is no option of adam"),
+        (("--optimizer", "adam", "--nesterov"), "--nesterov does not go with --optimizer adam"),
         (("--schedule", "step"), "--schedule step and --every STEPS go together"),
         (("--every", "9"), "--schedule step and --every STEPS go together"),
         (("--loop", "ragged", "--average", "0.9"), "takes no --average"),
-        (("--optimizer", "sgd", "--beta1", "0.5"), "--beta1 is no number of sgd"),
+        (("--optimizer", "sgd", "--beta1", "0.5"), "--beta1 does not go with --optimizer sgd"),
         (("--patience", "2"), "--patience needs --validation"),
         (
             ("--loop", "ragged", "--clip", "1"),

@@ -143,8 +143,7 @@ def check_recipe(parser: Parser, settings: argparse.Namespace) -> None:
     held = kinds(optimizers()[settings.optimizer])
     for name in (*NUMBERS, *FLAGS):
         if getattr(settings, name) != RECIPE[name] and name not in held:
-            what = "number" if name in NUMBERS else "option"
-            parser.error(f"--{name} is no {what} of {settings.optimizer}")
+            parser.error(f"--{name} does not go with --optimizer {settings.optimizer}")
     if settings.patience and not settings.validation:
         parser.error("--patience needs --validation: the test set is read once, at the end")
     if (settings.schedule == "step") != bool(settings.every):

@@ -48,7 +48,8 @@ IN_EXTRA = ("dataset", "seed", "batch_size", "validation", *RECIPE)  # kept besi
 def add_run_options(parser: Parser) -> None:
     """The options of `RUN`, --out and --resume."""
     add = parser.group("data")
-    add("--dataset", choices=DATASETS, metavar="NAME", help=f"{', '.join(DATASETS)}; digits")
+    names = f"{', '.join(DATASETS)}; default: digits"
+    add("--dataset", choices=DATASETS, metavar="NAME", help=names)
     add("--data-dir", type=_absolute, metavar="DIR", help="folder of the data set's four files")
     add = parser.group("run")
     add("--hidden", type=at_least(1), nargs="+", metavar="N", help="widths; default: 128")
