@@ -119,6 +119,20 @@ def round_shadow() -> Page:
     return np.where(((y - 230) / 60) ** 2 + ((x - 330) / 50) ** 2 < 1, 0.6, 1.0)
 
 
+def wide_round_shadow() -> Page:
+    """A round shadow as wide as the window in which paper is looked for, beside the writing."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.where(((y - 60) / 130) ** 2 + ((x - 40) / 120) ** 2 < 1, 0.6, 1.0)
+
+
+def on_a_desk(page: Page, angle: float, desk: float) -> Page:
+    """A page whose edges lie askew on a darker desk."""
+    sheet = np.zeros((HEIGHT, WIDTH))
+    sheet[30:-30, 40:-40] = 1
+    seen = np.asarray(Image.fromarray(sheet).rotate(angle, Image.Resampling.BICUBIC))
+    return np.asarray(page * seen + desk * (1 - seen))
+
+
 def coloured(digit: int) -> Page:
     ink_at = cover(digit)[..., None]
     return np.array([0.0, 102.0, 0.0]) * (1 - ink_at) + np.array([200.0, 0.0, 0.0]) * ink_at
@@ -143,6 +157,9 @@ KINDS: dict[str, Callable[[int], Page]] = {
     "light falls to 50 %": lambda i: drawn(i) * fall(0.5),
     "light falls to 30 %": lambda i: drawn(i) * fall(0.3),
     "hard shadow": lambda i: drawn(i) * shadow(),
+    "wide round shadow": lambda i: drawn(i) * wide_round_shadow(),
+    "page askew on a desk": lambda i: on_a_desk(drawn(i), 10, 80) + noise(4),
+    "page askew on a dark desk": lambda i: on_a_desk(drawn(i), 10, 30),
     "table": lambda i: with_table(drawn(i)),
     "ruled": lambda i: ruled(drawn(i)),
     "squared": lambda i: squared(drawn(i)),

@@ -144,9 +144,9 @@ def shade_on(sides: Sides) -> Shade | None:
     return shade_of(sides.seen.bright, sides.under)
 
 
-def unruled(seen: paper.Surface) -> Sides:
+def unruled(seen: paper.Surface, whole: bool = True) -> Sides:
     """Both sides of a surface, printed lines taken out: dark ones, or else light ones."""
-    dark, light = _contrasts(seen)
+    dark, light = paper.contrasts(seen, whole)
     if (plain := without_lines(dark)) is not dark:
         values = seen.values + (dark - plain)
     elif (plain := without_lines(light)) is not light:
@@ -155,12 +155,7 @@ def unruled(seen: paper.Surface) -> Sides:
         return _sides(seen, dark, light)
     grey = seen.bright is seen.values
     seen = replace(seen, values=values, bright=values if grey else seen.bright)
-    return _sides(seen, *_contrasts(seen))
-
-
-def _contrasts(seen: paper.Surface) -> tuple[Plane, Plane]:
-    """Those of dark ink and of light ink."""
-    return paper.contrast(seen, True), paper.contrast(seen, False)
+    return _sides(seen, *paper.contrasts(seen, whole))
 
 
 def _sides(seen: paper.Surface, dark: Plane, light: Plane) -> Sides:
@@ -197,7 +192,7 @@ def part_of(
         small = brighter(small, gains[box][places])
     window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
     seen = paper.surface(small, window, look.axis)
-    sides = unruled(seen) if look.ruled else _sides(seen, *_contrasts(seen))
+    sides = unruled(seen, False) if look.ruled else _sides(seen, *paper.contrasts(seen, False))
     return Part(sides, gate[places])
 
 

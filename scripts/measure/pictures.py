@@ -77,6 +77,18 @@ def hard_shadow(rng: Rng) -> Page:
     return np.where(side < rng.uniform(-100, 100), 0.55, 1.0)
 
 
+def turned_on_a_desk(digit: Digit, rng: Rng) -> Page:
+    """A page that lies askew on a darker desk, which is seen on all sides."""
+    angle, desk = rng.uniform(-15, 15), rng.uniform(30, 140)
+    sheet = np.zeros((HEIGHT, WIDTH))
+    sheet[60:540, 80:720] = 1
+    written, seen = (
+        np.asarray(Image.fromarray(each).rotate(angle, Image.Resampling.BICUBIC, fillcolor=fill))
+        for each, fill in ((page(digit), PAPER), (sheet, 0.0))
+    )
+    return noisy(written * seen + desk * (1 - seen), 4, rng)
+
+
 def round_shadow(rng: Rng) -> Page:
     """The shadow of a round thing that is narrower than the page."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
@@ -235,6 +247,10 @@ KINDS: dict[str, Maker] = {
     "light falls to 50 %": lambda d, rng: noisy(page(d) * light(0.5), 5, rng),
     "light falls to 30 %": lambda d, rng: noisy(page(d) * light(0.3), 5, rng),
     "hard shadow": lambda d, rng: noisy(page(d) * hard_shadow(rng), 5, rng),
+    "two hard shadows that cross": lambda d, rng: noisy(
+        page(d) * hard_shadow(rng) * hard_shadow(rng), 5, rng
+    ),
+    "page turned on a desk": turned_on_a_desk,
     "round shadow": lambda d, rng: noisy(page(d) * round_shadow(rng), 5, rng),
     "strip of table": table,
     "ruled paper": ruled,
