@@ -144,9 +144,9 @@ def shade_on(sides: Sides) -> Shade | None:
     return shade_of(sides.seen.bright, sides.under)
 
 
-def unruled(seen: paper.Surface, whole: bool = True) -> Sides:
+def unruled(seen: paper.Surface) -> Sides:
     """Both sides of a surface, printed lines taken out: dark ones, or else light ones."""
-    dark, light = paper.contrasts(seen, whole)
+    dark, light = paper.contrasts(seen)
     if (plain := without_lines(dark)) is not dark:
         values = seen.values + (dark - plain)
     elif (plain := without_lines(light)) is not light:
@@ -155,7 +155,7 @@ def unruled(seen: paper.Surface, whole: bool = True) -> Sides:
         return _sides(seen, dark, light)
     grey = seen.bright is seen.values
     seen = replace(seen, values=values, bright=values if grey else seen.bright)
-    return _sides(seen, *paper.contrasts(seen, whole))
+    return _sides(seen, *paper.contrasts(seen))
 
 
 def _sides(seen: paper.Surface, dark: Plane, light: Plane) -> Sides:
@@ -192,7 +192,7 @@ def part_of(
         small = brighter(small, gains[box][places])
     window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
     seen = paper.surface(small, window, look.axis)
-    sides = unruled(seen, False) if look.ruled else _sides(seen, *paper.contrasts(seen, False))
+    sides = unruled(seen) if look.ruled else _sides(seen, *paper.contrasts(seen))
     return Part(sides, gate[places])
 
 

@@ -57,12 +57,9 @@ class Areas:
     apart: float
 
 
-def contrasts(seen: Surface, whole: bool = True) -> tuple[Plane, Plane]:
-    """How far each point stands out from the paper, as dark ink and as light ink.
-
-    Only on a `whole` picture paper goes on where it is narrow: from close, it is wide beside ink.
-    """
-    areas = _areas(seen.values) if whole else None
+def contrasts(seen: Surface) -> tuple[Plane, Plane]:
+    """How far each point stands out from the paper, as dark ink and as light ink."""
+    areas = _areas(seen.values)
     return _contrast(seen.values, seen.window, areas), _contrast(-seen.values, seen.window, areas)
 
 
@@ -79,19 +76,17 @@ def _areas(values: Plane) -> Areas:
     return Areas(labels, counts, np.abs(values - means[labels]), apart)
 
 
-def _contrast(values: Plane, window: int, areas: Areas | None) -> Plane:
+def _contrast(values: Plane, window: int, areas: Areas) -> Plane:
     """Contrast of dark ink with paper, which goes on in the areas that the closing leaves in part.
 
     A soft edge may join paper and ink in one area. Ink then stays ink: it is as far from the mean
     of the area as from its paper.
     """
     plane = filled(values, window) - values
-    if areas is None:
-        return plane
     kept = np.bincount(areas.labels[plane < EVEN], minlength=len(areas.counts))
     paper = (2 * kept > areas.counts) | (areas.counts > LARGE * values.size)
     paper[0] = False  # edges, and what else is not even
-    narrow = (plane >= areas.apart) & paper[areas.labels] & (areas.off < plane / 4)
+    narrow = (plane >= areas.apart) & paper[areas.labels] & (areas.off < plane / 2)
     narrow = opened(narrow, 3)
     if not narrow.any():
         return plane
