@@ -159,6 +159,7 @@ def unruled(seen: paper.Surface) -> Sides:
 
 
 def _sides(seen: paper.Surface, dark: Plane, light: Plane) -> Sides:
+    dark, light = paper.followed(seen.values, dark, light)
     return Sides(seen, dark, light, paper.paper_of(seen, dark, dark=True))
 
 

@@ -58,9 +58,18 @@ class Areas:
 
 
 def contrasts(seen: Surface) -> tuple[Plane, Plane]:
-    """How far each point stands out from the paper, as dark ink and as light ink."""
-    areas = _areas(seen.values)
-    return _contrast(seen.values, seen.window, areas), _contrast(-seen.values, seen.window, areas)
+    """How far each point stands out from the closing, or as light ink from the opening."""
+    return _contrast(seen.values, seen.window), _contrast(-seen.values, seen.window)
+
+
+def _contrast(values: Plane, window: int) -> Plane:
+    return filled(values, window) - values
+
+
+def followed(values: Plane, dark: Plane, light: Plane) -> tuple[Plane, Plane]:
+    """Contrasts with paper that goes on where it is narrow but even."""
+    areas = _areas(values)
+    return _followed(values, dark, areas), _followed(-values, light, areas)
 
 
 def _areas(values: Plane) -> Areas:
@@ -76,13 +85,12 @@ def _areas(values: Plane) -> Areas:
     return Areas(labels, counts, np.abs(values - means[labels]), apart)
 
 
-def _contrast(values: Plane, window: int, areas: Areas) -> Plane:
+def _followed(values: Plane, plane: Plane, areas: Areas) -> Plane:
     """Contrast of dark ink with paper, which goes on in the areas that the closing leaves in part.
 
     A soft edge may join paper and ink in one area. Ink then stays ink: it is as far from the mean
     of the area as from its paper.
     """
-    plane = filled(values, window) - values
     kept = np.bincount(areas.labels[plane < EVEN], minlength=len(areas.counts))
     paper = (2 * kept > areas.counts) | (areas.counts > LARGE * values.size)
     paper[0] = False  # edges, and what else is not even
@@ -98,7 +106,8 @@ def paper_of(seen: Surface, plane: Plane, dark: bool) -> Plane:
     """The brightness of the paper under ink, by the ink's contrast."""
     sign = 1 if dark else -1
     if seen.bright is not seen.values:
-        plane = _contrast(sign * seen.bright, seen.window, _areas(seen.bright))
+        bright = sign * seen.bright
+        plane = _followed(bright, _contrast(bright, seen.window), _areas(seen.bright))
     return seen.bright + sign * plane
 
 
