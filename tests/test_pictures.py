@@ -491,6 +491,14 @@ def test_areas_and_patterns_are_no_writing_but_may_be_garments(kind: str) -> Non
         assert garments == [None] * 10
 
 
+def test_a_garment_that_covers_a_quarter_of_its_picture_fills_the_image() -> None:
+    page = np.full((400, 400), PAPER)
+    page[60:340, 120:280] = INK
+    (found,) = read_picture(pixels(page), FORMS["fashion-mnist"]).found
+    assert found.image[0].any()
+    assert found.image[-1].any()
+
+
 def test_triangles_of_any_shape_are_no_writing() -> None:
     from PIL import ImageDraw
 

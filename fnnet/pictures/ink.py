@@ -27,13 +27,15 @@ THINNEST = 0.09  # of an object's size: thinner strokes are made as wide as thos
 class Look:
     """How a picture is looked at: the axis of colours, the window, whether ink is dark.
 
-    `ruled` says whether lines are printed on it; what has no more contrast than `weak` is no ink.
+    `ruled` says whether lines are printed on it, `writing` whether strokes of a pen are expected;
+    what has no more contrast than `weak` is no ink.
     """
 
     axis: Plane | None
     window: int
     dark: bool
     ruled: bool
+    writing: bool
     weak: float = 0.0
 
 
@@ -112,14 +114,14 @@ def brighter(small: Plane, gains: Plane) -> Plane:
     return small * (gains if small.ndim == 2 else gains[..., None])
 
 
-def first_look(small: Plane, closer: float) -> tuple[Look, Sides, Ink]:
+def first_look(small: Plane, closer: float, writing: bool) -> tuple[Look, Sides, Ink]:
     """How to look at a picture, decided on the whole of it, and what is seen so.
 
     Ink is thinner where it is seen `closer`.
     """
     window = max(5, int(paper.WINDOW / closer * min(small.shape[:2]))) | 1
     axis = paper.colour_axis(small, window)
-    seen = paper.surface(small, window, axis)
+    seen = paper.surface(small, window, axis, writing)
     sides = unruled(seen)
     dark = strokes.polarity(sides.seen.values, sides.dark, sides.light)
     ink = ink_of(sides, dark)
@@ -127,7 +129,8 @@ def first_look(small: Plane, closer: float) -> tuple[Look, Sides, Ink]:
         other = ink_of(sides, not dark)
         if other.plane.max() > ink.plane.max():
             dark, ink = not dark, other
-    return Look(axis, window, dark, ruled=sides.seen is not seen), sides, ink
+    look = Look(axis, window, dark, ruled=sides.seen is not seen, writing=writing)
+    return look, sides, ink
 
 
 def blur_of(sides: Sides) -> float:
@@ -159,7 +162,7 @@ def unruled(seen: paper.Surface) -> Sides:
 
 
 def _sides(seen: paper.Surface, dark: Plane, light: Plane) -> Sides:
-    dark, light = paper.followed(seen.values, dark, light)
+    dark, light = paper.followed(seen, dark, light)
     return Sides(seen, dark, light, paper.paper_of(seen, dark, dark=True))
 
 
@@ -192,7 +195,7 @@ def part_of(
     if gains is not None:
         small = brighter(small, gains[box][places])
     window = min(*small.shape[:2], round(look.window * scale / factor)) | 1
-    seen = paper.surface(small, window, look.axis)
+    seen = paper.surface(small, window, look.axis, look.writing)
     sides = unruled(seen) if look.ruled else _sides(seen, *paper.contrasts(seen))
     return Part(sides, gate[places])
 

@@ -29,19 +29,21 @@ LARGE = 0.25  # of the picture: an even area that covers more is paper, however 
 class Surface:
     """A picture along one axis of colours, smoothed, with its brightness.
 
-    `window` is wider than any stroke.
+    `window` is wider than any stroke. `writing` says that strokes of a pen are expected, which
+    cover little: a large even area is paper then, and no garment.
     """
 
     values: Plane
     bright: Plane
     window: int
+    writing: bool
 
 
-def surface(pixels: Plane, window: int, axis: Plane | None) -> Surface:
+def surface(pixels: Plane, window: int, axis: Plane | None, writing: bool) -> Surface:
     """Pixels, (H, W) or (H, W, 3), along an axis as from `colour_axis`, smoothed."""
     values = smooth(pixels if axis is None else pixels @ axis)
     bright = values if axis is None else pixels @ np.full(3, 1 / 3, np.float32)
-    return Surface(values, bright, window)
+    return Surface(values, bright, window, writing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,12 @@ def _contrast(values: Plane, window: int) -> Plane:
     return filled(values, window) - values
 
 
-def followed(values: Plane, dark: Plane, light: Plane) -> tuple[Plane, Plane]:
-    """Contrasts with paper that goes on where it is narrow but even."""
-    areas = _areas(values)
-    return _followed(values, dark, areas), _followed(-values, light, areas)
+def followed(seen: Surface, dark: Plane, light: Plane) -> tuple[Plane, Plane]:
+    """Contrasts of writing with paper that goes on where it is narrow but even."""
+    if not seen.writing:
+        return dark, light
+    areas = _areas(seen.values)
+    return _followed(seen.values, dark, areas), _followed(-seen.values, light, areas)
 
 
 def _areas(values: Plane) -> Areas:
@@ -107,7 +111,8 @@ def paper_of(seen: Surface, plane: Plane, dark: bool) -> Plane:
     sign = 1 if dark else -1
     if seen.bright is not seen.values:
         bright = sign * seen.bright
-        plane = _followed(bright, _contrast(bright, seen.window), _areas(seen.bright))
+        plane = _contrast(bright, seen.window)
+        plane = _followed(bright, plane, _areas(seen.bright)) if seen.writing else plane
     return seen.bright + sign * plane
 
 

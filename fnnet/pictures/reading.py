@@ -247,7 +247,7 @@ def _read(
         side = AGAIN * SIDE * side_of(pixels) / whole
     small, scale = to_working_size(pixels, side)
     closer = max(1.0, side / SIDE)
-    look, sides, ink = first_look(small, closer)
+    look, sides, ink = first_look(small, closer, form.writing)
     view = View(pixels, form, small, scale, look, ink, least / scale, blurred)
     reading = _lit(view, sides, every, closer) or _of_view(view, sides, every)
     return reading if region is None else _moved(reading, region), sides
@@ -259,7 +259,7 @@ def _lit(view: View, sides: Sides, every: bool, closer: float) -> Reading | None
     if shade is None:
         return None
     small = brighter(view.small, shade.gains)
-    look, sides, ink = first_look(small, closer)
+    look, sides, ink = first_look(small, closer, view.form.writing)
     if ink.high < max(ink.floor, DARKER * shade.contrast):
         return None
     view = replace(view, small=small, look=look, ink=ink, gains=shade.gains)
