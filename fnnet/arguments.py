@@ -95,12 +95,7 @@ def inputs(params: Params, x: npt.ArrayLike) -> FloatArray:
 
 def _samples(sizes: Sizes, x: npt.ArrayLike) -> FloatArray:
     array = array_of("x", x)
-    if array.dtype == np.uint8:  # whether they are images, and so to be divided, nobody can tell
-        raise TypeError(
-            "x must be floats, got uint8: write as_inputs(x) for images of shape (N, height, "
-            f"width), x / 255 for their rows, x.astype({sizes.dtype.name!r}) for plain numbers"
-        )
-    samples = _floats("x", array, sizes.dtype)
+    samples = array if array.dtype == sizes.dtype else _converted(array, sizes.dtype)
     shape, ensemble = samples.shape, sizes.ensemble
     if len(shape) > 2 and ensemble and shape[:-2] != ensemble:
         raise ValueError(
@@ -113,6 +108,16 @@ def _samples(sizes: Sizes, x: npt.ArrayLike) -> FloatArray:
             f"got shape {shape}"
         )
     return samples[None] if len(shape) == 1 else samples
+
+
+def _converted(x: npt.NDArray[Any], dtype: np.dtype[Any]) -> FloatArray:
+    """Samples of another dtype, unless uint8 leaves open whether they are to be divided by 255."""
+    if x.dtype == np.uint8:
+        raise TypeError(
+            "x must be floats, got uint8: write as_inputs(x) for images of shape (N, height, "
+            f"width), x / 255 for their rows, x.astype({dtype.name!r}) for plain numbers"
+        )
+    return _floats("x", x, dtype)
 
 
 def masked_inputs(

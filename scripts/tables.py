@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from fnnet_scripts.options import (
+    COUNT,
     Parser,
     UsageError,
     at_least,
@@ -362,10 +363,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--regress", action="store_true", help="the target is a number, not a class")
     add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
     add = parser.group("network")
-    count: dict[str, Any] = {"type": at_least(1), "metavar": "N"}
-    add("--hidden", **count, nargs="+", default=[64], help="widths; default: 64")
-    add("--epochs", **count, default=50, help="default: 50")
-    add("--batch-size", **count, default=32, help="default: 32")
+    add("--hidden", **COUNT, nargs="+", default=[64], help="widths; default: 64")
+    add("--epochs", **COUNT, default=50, help="default: 50")
+    add("--batch-size", **COUNT, default=32, help="default: 32")
     rate = "of Adam; default: 0.003"
     add("--learning-rate", type=not_negative(), default=3e-3, metavar="X", help=rate)
     add("--alpha", type=not_negative(), default=1e-2, metavar="X", help="L2 penalty; default: 0.01")

@@ -77,6 +77,18 @@ def test_probabilities_of_labels_stay_within_their_place(k: int, scale: float) -
             assert text.get_window_extent().x1 <= bars.get_window_extent().x1 + 20
 
 
+def assert_within(figure: Any) -> None:
+    """All that is drawn lies in the figure."""
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        box = axes.get_tightbbox()
+        assert box is not None
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+
+
 @pytest.mark.parametrize("scale", [1e-90, 0.0125, 12345.6, 1e90])
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_what_is_written_about_numbers_stays_within_the_figure(scale: float, offset: float) -> None:
@@ -85,14 +97,7 @@ def test_what_is_written_about_numbers_stays_within_the_figure(scale: float, off
         plots.plot_regression(true, true),
         plots.plot_regression(true[:, 0], true[:, 0]),
     ):
-        figure.draw_without_rendering()
-        for axes in figure.axes:
-            box = axes.get_tightbbox()
-            assert box is not None
-            assert box.x0 >= 0
-            assert box.y0 >= 0
-            assert box.x1 <= figure.bbox.x1
-            assert box.y1 <= figure.bbox.y1
+        assert_within(figure)
 
 
 @pytest.mark.parametrize("k", [1, 2, 10, 40, 120])
@@ -103,14 +108,7 @@ def test_what_is_written_about_a_confusion_stays_within_the_figure(k: int, lengt
     if k <= 40:
         figures.append(plots.plot_confusion(np.ones((k, 2, 2), int), names))
     for figure in figures:
-        figure.draw_without_rendering()
-        for axes in figure.axes:
-            box = axes.get_tightbbox()
-            assert box is not None
-            assert box.x0 >= 0
-            assert box.y0 >= 0
-            assert box.x1 <= figure.bbox.x1
-            assert box.y1 <= figure.bbox.y1
+        assert_within(figure)
 
 
 def test_names_are_drawn_as_they_are_in_every_script_of_the_font() -> None:

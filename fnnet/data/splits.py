@@ -458,8 +458,8 @@ def _divisor(x: Samples, divisor: float | None, remedy: str) -> float:
     if divisor is None:
         if x.dtype == np.uint8 and x.ndim == 2 and x.size:
             raise ValueError(
-                "x must not be a table of bytes, which may be images or plain numbers: write "
-                f"{remedy}"
+                "x must not be a table of bytes, which may be images or plain numbers: "
+                f"write {remedy}"
             )
         return BYTE if x.dtype == np.uint8 and x.ndim in (3, 4) else 1.0
     if not (is_number(divisor) and divisor > 0):

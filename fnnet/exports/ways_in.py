@@ -73,8 +73,6 @@ def from_torch(
     Raises
     ------
     TypeError
-        If this is no dictionary, or it holds no numbers.
-    TypeError
         If this is no dictionary of arrays of real numbers.
     ValueError
         If it holds anything but weights and biases of linear layers, or these do not fit.
@@ -118,8 +116,6 @@ def from_keras(
 
     Raises
     ------
-    TypeError
-        If this is no sequence, or it holds no numbers.
     TypeError
         If this is no sequence of arrays of real numbers.
     ValueError

@@ -70,19 +70,18 @@ def _contrast(values: Plane, window: int) -> Plane:
 
 def followed(seen: Surface, dark: Plane, light: Plane) -> tuple[Plane, Plane]:
     """Contrasts of writing with paper that goes on where it is narrow but even."""
-    if not seen.writing:
-        return dark, light
-    areas = _areas(seen.values)
+    areas = _areas(seen.values, seen.writing)
     return _followed(seen.values, dark, areas), _followed(-seen.values, light, areas)
 
 
-def _areas(values: Plane) -> Areas:
+def _areas(values: Plane, writing: bool) -> Areas:
+    """Even areas of paper; none where there is no writing, or where blurred paper runs into ink."""
     from scipy import ndimage
 
     steps = highest(values, 3) - lowest(values, 3)
     apart = max(EVEN, ROUGH * float(np.median(steps[::2, ::2])))
-    sharp = steps.max() > np.ptp(values) / 2  # blurred paper runs into ink
-    labels, n = ndimage.label((steps < EVEN) & sharp)
+    sharp = steps.max() > np.ptp(values) / 2
+    labels, n = ndimage.label((steps < EVEN) & sharp & writing)
     counts = np.bincount(labels.ravel(), minlength=n + 1)
     sums = np.bincount(labels.ravel(), values.ravel(), n + 1)
     means = np.asarray(sums / np.maximum(counts, 1), np.float32)
@@ -111,8 +110,8 @@ def paper_of(seen: Surface, plane: Plane, dark: bool) -> Plane:
     sign = 1 if dark else -1
     if seen.bright is not seen.values:
         bright = sign * seen.bright
-        plane = _contrast(bright, seen.window)
-        plane = _followed(bright, plane, _areas(seen.bright)) if seen.writing else plane
+        areas = _areas(seen.bright, seen.writing)
+        plane = _followed(bright, _contrast(bright, seen.window), areas)
     return seen.bright + sign * plane
 
 

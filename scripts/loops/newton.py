@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fnnet_scripts.options import (
+    COUNT,
     Parser,
-    at_least,
     check_figure,
     counted,
     exit_code,
@@ -323,16 +323,15 @@ def run(settings: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(description=__doc__)
-    count: dict[str, Any] = {"type": at_least(1), "metavar": "N"}
     add = parser.add_argument
     add("--spectrum", action="store_true", help="eigenvalues of the Hessian; see above")
     add = parser.group("network")
-    add("--hidden", **count, nargs="*", default=[], help="default: none; with --spectrum 32 32")
+    add("--hidden", **COUNT, nargs="*", default=[], help="default: none; with --spectrum 32 32")
     names = "not with --spectrum; default: relu"
     add("--activation", choices=ACTIVATIONS, default="relu", metavar="NAME", help=names)
     add("--penalty", type=not_negative(), default=1e-4, metavar="X", help="default: 1e-4")
     add = parser.group("optimizer")
-    add("--iterations", **count, help="at most; default: 10000; with --spectrum 3000")
+    add("--iterations", **COUNT, help="at most; default: 10000; with --spectrum 3000")
     rates = "default: 0.003; with --spectrum 0.24"
     add("--learning-rate", type=not_negative(), metavar="X", help=rates)
     add("--gauss-newton", action="store_true", help="that matrix instead of the Hessian")

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from fnnet_scripts.options import Parser, at_least, exit_code, installing, not_negative
+from fnnet_scripts.options import COUNT, Parser, at_least, exit_code, installing, not_negative
 from fnnet_scripts.pools import Pool, limited, opened
 from fnnet_scripts.runs import DATASETS, EPOCHS, claim
 from fnnet_scripts.search import (
@@ -66,29 +66,28 @@ def widths(text: str) -> tuple[int, ...]:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    count: dict[str, Any] = {"type": at_least(1), "metavar": "N"}
     add = parser.add_argument
     add("--dataset", choices=DATASETS, default="digits", help="default: digits")
     add("--data-dir", type=os.path.abspath, metavar="DIR", help="the folder of its four files")
     add = parser.group("networks")
     hidden = [(32,), (64,)]
     add("--hidden", type=widths, nargs="+", default=hidden, metavar="N-N", help="default: 32 64")
-    add("--batch-sizes", **count, nargs="+", default=[32], help="default: 32")
+    add("--batch-sizes", **COUNT, nargs="+", default=[32], help="default: 32")
     add("--optimizers", choices=OPTIMIZERS, nargs="+", default=["rmsprop"], help="default: rmsprop")
     rates = f"random and optuna draw between the ends; default: {' '.join(map(str, RATES))}"
     add("--learning-rates", type=not_negative(), nargs="+", default=RATES, metavar="X", help=rates)
-    add("--seeds", **count, default=3, help="networks for each point; default: 3")
-    add("--epochs", **count, help="default: 30 for digits, else 10")
+    add("--seeds", **COUNT, default=3, help="networks for each point; default: 3")
+    add("--epochs", **COUNT, help="default: 30 for digits, else 10")
     add = parser.group("search")
     add("--search", choices=("grid", "random", "optuna"), default="grid", help="default: grid")
-    add("--trials", **count, default=20, help="points of a random search; default: 20")
-    add("--round", **count, default=8, help="points that Optuna asks at once; default: 8")
+    add("--trials", **COUNT, default=20, help="points of a random search; default: 20")
+    add("--round", **COUNT, default=8, help="points that Optuna asks at once; default: 8")
     add = parser.group("workers")
     pools = "processes, dask [ADDRESS] or mpi; default: processes"
     add("--pool", nargs="+", default=["processes"], metavar="POOL", help=pools)
-    add("--workers", **count, help="default: one for each processor")
-    add("--threads", **count, default=1, help="of BLAS, for each worker; default: 1")
-    add("--members", **count, default=12, help="networks in a job, at most; default: 12")
+    add("--workers", **COUNT, help="default: one for each processor")
+    add("--threads", **COUNT, default=1, help="of BLAS, for each worker; default: 1")
+    add("--members", **COUNT, default=12, help="networks in a job, at most; default: 12")
     parser.add_argument(
         "--out", type=Path, default="runs/pool", metavar="DIR", help="default: runs/pool"
     )

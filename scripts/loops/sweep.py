@@ -15,13 +15,13 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from fnnet_scripts.options import (
+    COUNT,
     Parser,
-    at_least,
     check_output,
     counted,
     exit_code,
@@ -42,13 +42,12 @@ RATES = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2]
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    count: dict[str, Any] = {"type": at_least(1), "metavar": "N"}
     add = parser.group("networks")
     add("--learning-rates", type=not_negative(), nargs="+", default=RATES, metavar="X")
-    add("--seeds", **count, default=3, help="networks for each rate; default: 3")
-    add("--hidden", **count, nargs="+", default=[32], help="widths; default: 32")
-    add("--epochs", **count, default=20, help="default: 20")
-    add("--batch-size", **count, default=32, help="default: 32")
+    add("--seeds", **COUNT, default=3, help="networks for each rate; default: 3")
+    add("--hidden", **COUNT, nargs="+", default=[32], help="widths; default: 32")
+    add("--epochs", **COUNT, default=20, help="default: 20")
+    add("--batch-size", **COUNT, default=32, help="default: 32")
     add = parser.group("results")
     add("--measure", action="store_true", help="also train one after another, and compare times")
     add("--figure", type=png, default="runs/sweep.png", metavar="FILE")

@@ -109,6 +109,9 @@ def at_least(bound: int, most: int = MOST) -> Callable[[str], int]:
     return convert
 
 
+COUNT: dict[str, Any] = {"type": at_least(1), "metavar": "N"}  # options that are numbers of things
+
+
 def not_negative(below: float = math.inf) -> Callable[[str], float]:
     """A type of options: numbers from 0 on, below a bound."""
 
